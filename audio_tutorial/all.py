@@ -1,0 +1,7 @@
+"Everything the book exports, for notebooks: `from audio_tutorial.all import *` (written by hand)"
+from audio_tutorial import check
+from audio_tutorial.clips import *
+from audio_tutorial.fft import *
+from audio_tutorial.stft import *
+from audio_tutorial.mel import *
+from audio_tutorial.notes import *
