@@ -1,0 +1,61 @@
+# make book    run the chapters and render them into _build/html (PROFILE=book; others: see settings.ini)
+# make test    run the tests, every chapter under [quick], the book from those, and a chapter from the built wheel
+# make export  after a change in nbs/: clean the notebooks and write audio_tutorial/ from them
+# make lock    bring requirements.lock to the newest versions that pyproject.toml allows
+# make serve   show the book at http://localhost:8000
+# make clean   remove all that the first two made; make setup is a part of them
+PROFILE ?= book
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/python -m uv
+SETUP := $(VENV)/.stamp
+PYTHONS := python3 python3.13 python3.12 python3.11
+
+.PHONY: book test setup export lock serve clean
+
+book: $(SETUP)
+	$(BIN)/python book/build.py --profile $(PROFILE) --out _build
+
+test: $(SETUP)
+	$(BIN)/python book/build.py --profile quick --out _build/quick
+	$(BIN)/python -m pytest
+
+setup: $(SETUP)
+
+# The stamp goes first and comes last: a set-up that was interrupted starts again from nothing.
+$(SETUP): requirements.lock pyproject.toml
+	@test -e $@ || rm -rf $(VENV)
+	@rm -f $@
+	@for p in $(PYTHON) $(PYTHONS); do \
+	  if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
+	    echo "Setting up $(VENV) with $$p"; exec $$p -m venv $(VENV); fi; done; \
+	echo "This book needs Python 3.11, 3.12 or 3.13; name one with: make PYTHON=/path/to/python3" >&2; exit 1
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+define CLEAR_OUTPUTS
+import nbformat, sys
+for path in sys.argv[1:]:
+    nb = nbformat.read(path, 4)
+    for cell in nb.cells:
+        if cell.cell_type == "code": cell.update(outputs=[], execution_count=None)
+    nbformat.write(nb, path)
+endef
+export CLEAR_OUTPUTS
+
+export: $(SETUP)
+	@$(BIN)/python -c "$$CLEAR_OUTPUTS" nbs/*.ipynb
+	$(BIN)/nbdev-clean
+	env -u IN_TEST $(BIN)/nbdev-export
+
+lock: $(SETUP)
+	$(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
+	  --no-annotate --no-emit-index-url --all-extras --upgrade --quiet -o requirements.lock pyproject.toml
+
+serve:
+	python3 -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+clean:
+	rm -rf _build

@@ -1,0 +1,287 @@
+"book/build.py, the real one, on a small project in an empty folder"
+import json, re, shutil, subprocess, sys
+from pathlib import Path
+
+import build, nbformat, pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parents[1]
+KERNEL = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
+TITLE, PARAMETERS, NUMBERS = new_markdown_cell("# A chapter"), "seed = 1 # draws", "result = seed*1000\nresult"
+OTHER = "[other]\nseed = 7\n"
+CONFIG = """
+title: Small book
+only_build_toc_files: true
+execute: {execute_notebooks: "off"}
+repository: {path_to_book: "", branch: main}
+launch_buttons: {colab_url: "https://colab.research.google.com", binderhub_url: "https://mybinder.org"}
+html: {use_repository_button: true, use_edit_page_button: true}
+sphinx:
+  recursive_update: true
+  extra_extensions: [sphinx.ext.autodoc]
+"""
+
+
+def chapter(*cells):
+    "A notebook of a title, a parameters cell and some more; text of a cell is code"
+    nb = new_notebook(cells=[TITLE, new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})], metadata=KERNEL)
+    nb.cells += [c if isinstance(c, dict) else new_code_cell(c) for c in cells]
+    for i, cell in enumerate(nb.cells): cell.id = f"cell-{i}"
+    return nb
+
+
+class Project:
+    "A small book: two chapters, the second of which exports a module"
+    def __init__(self, root):
+        self.root = root
+        for folder in "nbs", "book", "audio_tutorial": (root/folder).mkdir(parents=True)
+        self.write("audio_tutorial/__init__.py", "")
+        self.write("audio_tutorial/two.py", '__all__ = ["twice"]\ndef twice(x):\n    "Two times `x`"\n    return 2*x\n')
+        self.write("requirements.lock", "some==1")
+        self.write("pyproject.toml", '[project.urls]\nRepository = "https://github.com/some-one/small_book"')
+        self.write("settings.ini", "[quick]\nseed = 7\n[quick:two]\nseed = 8\n" + OTHER)
+        self.write("book/_config.yml", CONFIG)
+        self.write("book/_toc.yml", "format: jb-book\nroot: book/intro\nchapters:\n"
+                   "- file: nbs/one\n- file: nbs/two\n- glob: book/api/*\n")
+        self.write("book/intro.md", "# Small book\n\nWelcome.")
+        self.notebook("one", NUMBERS)
+        self.notebook("two", "#| default_exp two", "#| export\nfrom audio_tutorial.two import twice\n", "twice(seed)")
+
+    def write(self, path, text): (self.root/path).write_text(text)
+    def notebook(self, name, *cells): nbformat.write(chapter(*cells), self.root/f"nbs/{name}.ipynb")
+    def run(self, profile="quick"): return build.execute(self.root, self.root/"out", profile)
+    def main(self): build.main(["--root", str(self.root), "--profile", "quick", "--out", "out"])
+    def kept(self, name, profile="quick"): return self.root/f"out/executed/{profile}/{name}.ipynb"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path)) # and put back after what main sets
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+    return Project(tmp_path)
+
+
+def message(call, *args):
+    "What a call that must fail says"
+    with pytest.raises(SystemExit) as e: call(*args)
+    assert isinstance(e.value.code, str) # Python prints it on standard error and exits with status 1
+    return e.value.code
+
+
+def shown(nb):
+    "All text in a notebook's outputs"
+    return json.dumps([c.outputs for c in nb.cells if c.cell_type == "code"])
+
+
+# ------------------------------------------------------------------------------------------------- the whole command
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    "The small project, built by the command"
+    p = Project(tmp_path_factory.mktemp("built"))
+    p.notebook("one", NUMBERS, "#| label: fig-line\n#| fig-cap: A \"line\": it goes up\n"
+               "#| fig-alt: A line, rising: from 0\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]);")
+    command = [sys.executable, ROOT/"book/build.py", "--root", p.root, "--profile", "quick", "--out", "out"]
+    p.done = subprocess.run(command, capture_output=True, text=True, env={**build.os.environ, "MPLBACKEND": "agg"})
+    assert p.done.returncode == 0, p.done.stderr
+    return p
+
+
+def test_progress_line_per_chapter(built):
+    lines = built.done.stdout.splitlines()
+    assert re.fullmatch(r"\[1/2\] one  \d+\.\d s", lines[0]) and re.fullmatch(r"\[2/2\] two  \d+\.\d s", lines[1])
+    assert lines[-1].endswith("out/html/index.html")
+
+
+def test_page_shows_values_of_the_run_once(built):
+    page = (built.root/"out/html/nbs/one.html").read_text()
+    assert "7000" in page and page.count("# draws") == 1
+    assert "16" in shown(nbformat.read(built.kept("two"), 4)) # overridden for this chapter, and [other] not used
+
+
+def test_figure_has_caption_and_alt(built):
+    page = (built.root/"out/html/nbs/one.html").read_text()
+    assert 'alt="A line, rising: from 0"' in page
+    assert re.search(r'id="fig-line".*<figcaption>.*it goes up', page, re.S)
+
+
+def test_links_come_from_the_one_address(built):
+    page = (built.root/"out/html/nbs/one.html").read_text()
+    for link in ("https://colab.research.google.com/github/some-one/small_book/blob/main/nbs/one.ipynb",
+                 "https://mybinder.org/v2/gh/some-one/small_book/main?urlpath=tree/nbs/one.ipynb",
+                 "https://github.com/some-one/small_book/edit/main/nbs/one.ipynb"):
+        assert f'"{link}"' in page
+    assert '<link rel="canonical" href="https://some-one.github.io/small_book/nbs/one.html"' in page
+
+
+def test_reference_page_per_module(built):
+    page = (built.root/"out/html/book/api/two.html").read_text()
+    assert "audio_tutorial.two.twice" in page and 'href="../../nbs/two.html"' in page
+
+
+def test_missing_or_empty_page_is_found(built, tmp_path):
+    executed = [(n, nbformat.read(built.kept(n), 4)) for n in ("one", "two")]
+    pages = ["book/intro", "nbs/one", "nbs/two", "book/api/two"]
+    whole = built.root/"out/html"
+    build.check(whole, pages, executed)
+    copy = shutil.copytree(whole, tmp_path/"html")
+    page, text = copy/"nbs/one.html", (whole/"nbs/one.html").read_text()
+    page.unlink()
+    assert "nbs/one: missing" in message(build.check, copy, pages, executed)
+    page.write_text(re.sub(r"<article.*</article>", "<article></article>", text, flags=re.S))
+    assert "nbs/one: rendered without a title" in message(build.check, copy, pages, executed)
+    page.write_text(re.sub(r"(<article.*?</h1>).*(</article>)", r"\1\2", text, flags=re.S))
+    assert "nbs/one: rendered empty" in message(build.check, copy, pages, executed)
+    page.write_text(text.replace("cell_output", "nothing"))
+    assert "nbs/one: rendered without the outputs" in message(build.check, copy, pages, executed)
+
+
+def test_book_with_an_empty_chapter_fails(project):
+    nb = chapter(NUMBERS)
+    nb.cells[1:] = [new_code_cell("#| hide\n" + PARAMETERS, metadata={"tags": ["parameters"]})]
+    nbformat.write(nb, project.root/"nbs/one.ipynb")
+    assert "nbs/one: rendered empty" in message(project.main)
+
+
+def test_warning_of_the_rendering_fails(project):
+    project.notebook("one", new_markdown_cell("See [nothing](nowhere.ipynb)."))
+    said = message(project.main)
+    assert "Jupyter Book failed" in said and "nowhere.ipynb" in said and "sphinx.log" in said
+
+
+# ------------------------------------------------------------------------------------------------------ what may fail
+
+def test_failing_cell_is_named_and_the_half_run_notebook_kept(project):
+    project.notebook("one", "print('ran')", "#| hide\n\n1/0 # too far", "print('never')")
+    said = message(project.main)
+    assert "one, code cell 3 (1/0 # too far): ZeroDivisionError: division by zero" in said and "\x1b" not in said
+    half = Path(said.rsplit("Half-run notebook: ", 1)[1])
+    text = shown(nbformat.read(half, 4))
+    assert "ran" in text and "ZeroDivisionError" in text and "never" not in text
+    assert not project.kept("one").exists() and not (project.root/"out/html").exists()
+
+
+def test_failing_run_leaves_no_good_one(project, capsys):
+    project.run()
+    project.notebook("one", "raise OSError('no disk')")
+    message(project.run)
+    message(project.run) # again: it is not taken for done
+    project.notebook("one", NUMBERS)
+    capsys.readouterr()
+    project.run() # as it was at its last good run
+    assert capsys.readouterr().out.count("unchanged") == 2
+
+
+def test_cell_that_kills_or_leaves_the_kernel_is_a_failure(project):
+    project.notebook("one", "import os\nos._exit(1)")
+    assert "one, code cell 2 (import os): the kernel died" in message(project.run)
+    project.notebook("one", "import sys\nsys.exit(0)", "print('never')")
+    assert "one, code cell 2 (import sys): it left the chapter before its end" in message(project.run)
+
+
+@pytest.mark.parametrize("settings, said", [
+    ("[quick]\nsede = 1", "unknown parameter 'sede' in [quick]: no chapter declares it"),
+    ("[quick]\n[quick:one]\nresult = 1", "unknown parameter 'result' in [quick:one]: one does not declare it"),
+    ("[quick]\n[other]\nsede = 1", "unknown parameter 'sede' in [other]"),
+    ("[quick]\n[DEFAULT]\nsede = 1", "unknown parameter 'sede' in [DEFAULT]"),
+    ("[quick]\n[quick:three]\nseed = 1", "[quick:three] names no chapter"),
+    ("[quick]\n[quack:one]\nseed = 1", "[quack:one] belongs to no profile [quack]"),
+    ("[quick]\nseed = seven", "seed in [quick] is no Python literal: seven"),
+    ("[other]\nseed = 1", "no profile [quick], only other"),
+    ("seed = 1", "settings.ini: "),
+])
+def test_bad_settings(project, settings, said):
+    project.write("settings.ini", settings)
+    assert said in message(project.run)
+
+
+def test_contents_and_notebooks_must_agree(project):
+    project.notebook("three", NUMBERS)
+    assert "does not list: three.ipynb" in message(project.run)
+    for name in "three", "two": (project.root/f"nbs/{name}.ipynb").unlink()
+    assert "not in nbs/: two.ipynb" in message(project.run)
+
+
+@pytest.mark.parametrize("cell, said", [
+    ("#| exprot\nx = 1", "one, code cell 2 (x = 1): unknown directive exprot"),
+    ("#| label: fig-x\n#| fig-cap: X\nx = 1",
+     "a figure needs label, fig-cap, fig-alt; this one has only label, fig-cap"),
+])
+def test_bad_directives(project, cell, said):
+    project.notebook("one", cell)
+    assert said in message(project.run)
+
+
+# ---------------------------------------------------------------------------------------------------- what runs again
+
+def test_skips_what_is_unchanged_and_says_so(project, capsys):
+    first = project.run()
+    capsys.readouterr()
+    assert project.run() == first
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/2] one  unchanged, kept from its last good run", "[2/2] two  unchanged, kept from its last good run"]
+
+
+@pytest.mark.parametrize("path, text, again", [
+    ("nbs/one.ipynb", None, ["one"]),
+    ("audio_tutorial/two.py", "def twice(x): return x + x", ["one", "two"]),
+    ("audio_tutorial/samples.bin", "a new sample", ["one", "two"]),
+    ("requirements.lock", "some==2", ["one", "two"]),
+    ("settings.ini", "[quick]\nseed = 7\n[quick:two]\nseed = 9\n" + OTHER, ["two"]),
+    ("settings.ini", "# a comment\n[quick]\nseed = 7\n[quick:two]\nseed = 8\n" + OTHER, []),
+    ("book/intro.md", "# Another book", []),
+])
+def test_runs_again_what_has_changed(project, monkeypatch, path, text, again):
+    ran = []
+    monkeypatch.setattr(build, "run", lambda nb, out, kept, values: (
+        kept.parent.mkdir(parents=True, exist_ok=True), ran.append(nb.stem), nbformat.read(nb, 4))[-1])
+    project.run()
+    assert ran == ["one", "two"]
+    project.notebook("one", "1 + 1") if text is None else project.write(path, text)
+    ran.clear()
+    project.run()
+    assert ran == again
+    ran.clear()
+    project.run("other") # each profile keeps its own
+    assert ran == ["one", "two"]
+
+
+def test_build_script_is_part_of_the_state(project, monkeypatch, tmp_path):
+    before = build.fingerprint(project.root)
+    other = tmp_path/"build.py"
+    other.write_text("another")
+    monkeypatch.setattr(build, "__file__", str(other))
+    assert build.fingerprint(project.root) != before
+
+
+def test_two_runs_give_the_same_bytes(project):
+    project.run()
+    first = project.kept("one").read_bytes()
+    project.kept("one").unlink()
+    project.run()
+    assert project.kept("one").read_bytes() == first
+
+
+# ------------------------------------------------------------------------------------------------------------- cells
+
+def test_chapter_runs_in_an_empty_folder_with_colab_cell_skipped(project):
+    project.notebook("one", "#| eval: false\n# In Colab, run this\n%pip install something",
+                     "import os\nos.listdir()", "open('left behind', 'w').close()")
+    project.notebook("two", "import os\nos.listdir()")
+    (_, one), (_, two) = project.run()
+    install, listing, _ = build.code_cells(one)[1:]
+    assert install.metadata.tags == ["skip-execution", "hide-input"] and not install.outputs
+    assert listing.outputs[0]["data"]["text/plain"] == build.code_cells(two)[1].outputs[0]["data"]["text/plain"] == "[]"
+
+
+@pytest.mark.parametrize("directive, tag", [(d.strip(), t) for d, t in build.TAGS.items()])
+def test_directives_become_tags(directive, tag):
+    nb = build.prepare(chapter(f"#| export\n# |{directive}\n\nx = 1 #| hide"), "one")
+    assert nb.cells[-1].metadata.tags == [tag] and nb.cells[-1].source == "x = 1 #| hide"
+
+
+def test_fill_in_keeps_comments_and_the_rest():
+    source = "# Parameters\nseed = 1     # draws «ä»\nname: str = 'a # b'  # who\nsome = other = 3\nn = 2*3\n"
+    filled = build.fill_in(source, {"seed": 7, "name": "it's", "n": None})
+    assert filled == ("# Parameters\nseed = 7     # draws «ä»\nname: str = \"it's\"  # who\n"
+                      "some = other = 3\nn = None")
