@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft', 'tone_frequency', 'frame_count',
-           'hop_for_frames', 'sound_from_magnitude', 'stft_rows', 'own_filterbank', 'smallest_settings']
+           'hop_for_frames', 'sound_from_magnitude', 'stft_rows', 'own_filterbank', 'smallest_settings',
+           'pitch_pattern', 'fewest_notes', 'nearest_family']
 
 # %% ../nbs/90_check.ipynb #31d26ed9
-import io
+import io, re, tempfile
 from functools import wraps
 
 import librosa, numpy as np, soundfile as sf, soxr
 from .clips import (compare, crop_or_pad, example_clip,
                                   load_clip)
 from .mel import MelSettings
+from .notes import (families, family, instruments, make_notes,
+                                  note_rate, velocities)
 from .stft import stft
 
 # %% ../nbs/90_check.ipynb #dc6deb63
@@ -167,3 +170,60 @@ def smallest_settings(
     return told == 9 and size(answer) < to_beat, (
         f'{told} of 9 notes told apart by {size(answer):,} numbers; '
         f'`n_mels=128` takes {to_beat:,}.')
+
+# %% ../nbs/90_check.ipynb #cf3fcc9b
+@_check
+def pitch_pattern(
+    answer: str, # Regular expression whose first group is the pitch
+): # Verdict
+    "Chapter 5, exercise 1"
+    for name, pitch in (('organ_acoustic_002-048-075.wav', '048'),
+                        ('bass_synthetic_127-100-025.wav', '100')):
+        m = re.search(answer, name)
+        if not m or not m.groups(): return False, f'No group in {name}.'
+        if m[1] != pitch: return False, f'It takes {m[1]!r} out of {name}.'
+    return True, 'Numbers and dashes.'
+
+@_check
+def fewest_notes(
+    answer: int, # Notes of the family that can play the fewest
+): # Verdict
+    "Chapter 5, exercise 2"
+    t = instruments()[lambda t: t.source == 'acoustic']
+    pitches = (t.high - t.low + 1).groupby(t.family).sum()
+    return answer == pitches.min()*len(velocities), (
+        'Pitches from `low` to `high`, times the velocities, summed up over '
+        'the instruments of a family.')
+
+def _right_by_nearest(numbers, notes):
+    "Share of validation notes whose nearest training note has their family"
+    x, y = {}, {}
+    for side in 'train', 'valid':
+        paths = sorted((notes/side).glob('*.wav'))
+        x[side] = np.array([np.ravel(numbers(load_clip(p)[0]))
+                            for p in paths], dtype=float)
+        y[side] = np.array([families.index(family(p)) for p in paths])
+    scale = x['train'].std(axis=0) + 1e-9
+    apart = (x['valid'][:, None] - x['train'][None])/scale
+    nearest = (apart**2).sum(axis=2).argmin(axis=1)
+    return (y['train'][nearest] == y['valid']).mean()
+
+def _centroid_and_decay(samples):
+    "Log of the average frequency, and level of the 3rd second re the 1st"
+    magnitude = np.abs(np.fft.rfft(samples))
+    f = np.fft.rfftfreq(len(samples), 1/note_rate)
+    first, third = (samples[k*note_rate:(k + 1)*note_rate].std() + 1e-6
+                    for k in (0, 2))
+    return np.log(magnitude @ f/magnitude.sum()), np.log(third/first)
+
+@_check
+def nearest_family(
+    answer, # Function from samples `(64000,)` to a few numbers
+): # Verdict, with the share that is right and the one to beat
+    "Chapter 5, exercise 3"
+    with tempfile.TemporaryDirectory() as folder:
+        notes = make_notes(folder, 200, 100, seed=0, progress=False)
+        got = _right_by_nearest(answer, notes)
+        to_beat = _right_by_nearest(_centroid_and_decay, notes)
+    return got > to_beat, (f'{got:.0%} come out right; with spectral '
+                           f'centroid and decay {to_beat:.0%}.')

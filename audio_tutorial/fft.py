@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['fft_frequencies', 'hann', 'power_to_db', 'amplitude_to_db', 'spectrum']
 
-# %% ../nbs/02_fft.ipynb #b5dd59f5
+# %% ../nbs/02_fft.ipynb #f416c450
 import numpy as np
 
-# %% ../nbs/02_fft.ipynb #d6fb8c32
+# %% ../nbs/02_fft.ipynb #ee26a5f6
 def fft_frequencies(
     sample_rate: int, # Samples per second, in Hz
     n_fft: int, # Length of the frame, in samples
@@ -16,14 +16,14 @@ def fft_frequencies(
     "The frequency of each bin of a real FFT: `k*sample_rate/n_fft`"
     return np.arange(n_fft//2 + 1)*sample_rate/n_fft
 
-# %% ../nbs/02_fft.ipynb #ba737ae7
+# %% ../nbs/02_fft.ipynb #3979d107
 def hann(
     n_fft: int, # Length of the window, in samples
 ): # Window `(n_fft,)`, 0 at its start and 1 in its middle
     "The periodic Hann window: `0.5 - 0.5*cos(2*pi*n/n_fft)`"
     return 0.5 - 0.5*np.cos(2*np.pi*np.arange(n_fft)/n_fft)
 
-# %% ../nbs/02_fft.ipynb #40fdbc01
+# %% ../nbs/02_fft.ipynb #a5da4ebe
 def power_to_db(
     power, # Powers, 0 or more, of any shape
     ref: float=1.0, # The power that is called 0 dB
@@ -45,7 +45,7 @@ def amplitude_to_db(
     "Magnitudes in decibels, `20*log10(magnitude/ref)`"
     return power_to_db(np.square(magnitude), ref**2, amin**2, top_db)
 
-# %% ../nbs/02_fft.ipynb #5b676d16
+# %% ../nbs/02_fft.ipynb #e2b23f87
 def spectrum(
     frame, # Samples of one frame `(n_fft,)`
     sample_rate: int, # Samples per second, in Hz

@@ -6,14 +6,14 @@ become 40."""
 # %% auto #0
 __all__ = ['hz_to_mel', 'mel_to_hz', 'mel_frequencies', 'mel_filterbank', 'MelSettings', 'compare_db']
 
-# %% ../nbs/04_mel.ipynb #45c69430
+# %% ../nbs/04_mel.ipynb #cdf7e564
 from dataclasses import dataclass
 
 import librosa, numpy as np
 from .fft import fft_frequencies
 from .stft import n_frames, show_spectrogram
 
-# %% ../nbs/04_mel.ipynb #d2024b52
+# %% ../nbs/04_mel.ipynb #59d03435
 def hz_to_mel(
     frequencies, # Frequencies in Hz
     mel_scale: str='slaney', # 'slaney' or 'htk'
@@ -34,7 +34,7 @@ def mel_to_hz(
     high = 1000*np.exp((np.maximum(m, 15) - 15)*np.log(6.4)/27)
     return np.where(m < 15, m*200/3, high)
 
-# %% ../nbs/04_mel.ipynb #2fe93a9c
+# %% ../nbs/04_mel.ipynb #cb361c43
 def mel_frequencies(
     n: int, # How many
     f_min: float, # The first, in Hz
@@ -45,7 +45,7 @@ def mel_frequencies(
     ends = hz_to_mel([f_min, f_max], mel_scale)
     return mel_to_hz(np.linspace(*ends, n), mel_scale)
 
-# %% ../nbs/04_mel.ipynb #d5c7982f
+# %% ../nbs/04_mel.ipynb #eab50370
 def mel_filterbank(
     sample_rate: int, # Samples per second, in Hz
     n_fft: int, # Length of a frame, in samples
@@ -62,7 +62,7 @@ def mel_filterbank(
     triangles = np.maximum(0, np.minimum(rise, fall))
     return (triangles*2/(above - below)).astype('float32')
 
-# %% ../nbs/04_mel.ipynb #2f5985ae
+# %% ../nbs/04_mel.ipynb #51795dc6
 @dataclass(frozen=True)
 class MelSettings:
     """The numbers that make a log-mel spectrogram, and what follows from them
@@ -166,7 +166,7 @@ class MelSettings:
         return show_spectrogram(db, self.sample_rate, self.hop_length,
             self.frequencies(), scale, title, ax, self.top_db)
 
-# %% ../nbs/04_mel.ipynb #c3180c95
+# %% ../nbs/04_mel.ipynb #c50233c1
 def compare_db(
     ours, # Levels in dB under test
     reference, # Levels in dB to agree with, of the same shape

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['frames', 'n_frames', 'stft', 'show_spectrogram', 'istft']
 
-# %% ../nbs/03_stft.ipynb #a58a99ff
+# %% ../nbs/03_stft.ipynb #95368d7b
 import numpy as np
 from .fft import hann
 
-# %% ../nbs/03_stft.ipynb #1d03796a
+# %% ../nbs/03_stft.ipynb #141353d1
 def frames(
     samples, # Waveform `(n_samples,)`
     n_fft: int, # Length of a frame in samples, even
@@ -21,7 +21,7 @@ def frames(
     view = np.lib.stride_tricks.sliding_window_view(padded, n_fft)
     return view[::hop_length]
 
-# %% ../nbs/03_stft.ipynb #93ac1de3
+# %% ../nbs/03_stft.ipynb #7209a1d3
 def n_frames(
     n_samples: int, # Length of the clip, in samples
     hop_length: int, # Step from one frame to the next, in samples
@@ -29,7 +29,7 @@ def n_frames(
     "Number of frames of a centred STFT: `1 + n_samples//hop_length`"
     return 1 + n_samples//hop_length
 
-# %% ../nbs/03_stft.ipynb #e49f4d7a
+# %% ../nbs/03_stft.ipynb #6ada24b8
 def stft(
     samples, # Waveform `(n_samples,)`
     n_fft: int=1024, # Length of a frame in samples, even
@@ -39,7 +39,7 @@ def stft(
     windowed = frames(samples, n_fft, hop_length)*hann(n_fft)
     return np.fft.rfft(windowed).T
 
-# %% ../nbs/03_stft.ipynb #54250227
+# %% ../nbs/03_stft.ipynb #de694455
 def show_spectrogram(
     db, # Levels `(n_rows, n_frames)` in dB, row 0 the lowest frequency
     sample_rate: int, # Samples per second, in Hz
@@ -53,16 +53,16 @@ def show_spectrogram(
     "Draw a spectrogram, time in seconds to the right, frequency in Hz up"
     import librosa.display, matplotlib.pyplot as plt
     if ax is None:
-        ax = plt.subplots(figsize=(8, 3), layout='constrained')[1]
+        ax = plt.subplots(figsize=(7, 3), layout='constrained')[1]
     top = np.max(db)
     mesh = librosa.display.specshow(db, sr=sample_rate, ax=ax,
         hop_length=hop_length, y_coords=frequencies, x_axis='time',
         y_axis=scale, cmap='magma', vmin=top - top_db, vmax=top)
     ax.set(xlabel='Time (s)', ylabel='Frequency (Hz)', title=title)
-    ax.figure.colorbar(mesh, ax=ax, format='%+.0f dB')
+    ax.figure.colorbar(mesh, ax=ax, format='%d dB')
     return ax
 
-# %% ../nbs/03_stft.ipynb #d9ad687d
+# %% ../nbs/03_stft.ipynb #7c84fd75
 def istft(
     S, # Complex STFT `(n_fft//2 + 1, n_frames)`
     hop_length: int=256, # Step from one frame to the next, in samples

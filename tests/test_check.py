@@ -9,6 +9,7 @@ import soxr
 from audio_tutorial import check
 from audio_tutorial.clips import example_clip, load_clip
 from audio_tutorial.mel import MelSettings
+from audio_tutorial.notes import families, instruments
 
 
 def small():
@@ -47,6 +48,12 @@ def griffin_lim(magnitude):
     return librosa.griffinlim(magnitude, hop_length=256, n_iter=64, momentum=0.99, random_state=0)
 
 
+def fewest():
+    t = instruments()
+    return 5*min(sum(r.high - r.low + 1 for r in t.itertuples() if r.family == f and r.source == 'acoustic')
+                 for f in families)
+
+
 ANSWERS = [ # check, a right answer, a wrong one
     ('clip_seconds', 4, 2),
     ('peak_level', lambda x: 20*np.log10(np.abs(x).max()), lambda x: 20*np.log10(x.max())),
@@ -59,6 +66,9 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('sound_from_magnitude', griffin_lim, lambda m: np.zeros(32000)),
     ('stft_rows', 193, 192),
     ('own_filterbank', bank, lambda n: bank(n + 1)),
+    ('pitch_pattern', r'-(\d+)-\d+\.wav$', r'(\w+)_'),
+    ('fewest_notes', fewest(), 100),
+    ('nearest_family', lambda x: MelSettings().log_mel(x).mean(axis=1), lambda x: 0),
     ('smallest_settings', MelSettings(n_fft=2048, hop_length=2048, n_mels=20, f_min=100, f_max=500), MelSettings()),
 ]
 
