@@ -291,7 +291,7 @@ def make_notes(
         for _ in done: pass
     return dest
 
-# %% ../nbs/05_notes.ipynb #020c4c57
+# %% ../nbs/05_notes.ipynb #dd9fb108
 def ParentSplitter(
     train: str='train', # Name of the folder of the training items
     valid: str='valid', # Name of the folder of the validation items

@@ -105,7 +105,9 @@ def prepare(
         if (given := [k for k in FIGURE if found.get(k)]) and len(given) < len(FIGURE):
             sys.exit(f"{here}: a figure needs {', '.join(FIGURE)}; this one has only {', '.join(given)}")
         tags = [TAGS.get(k) or TAGS.get(f"{k}: {v}") for k, v in found.items()]
-        if "skip-execution" in tags and "%pip install" in source: tags.append("hide-input") # only Colab needs it
+        if "skip-execution" in tags and "%pip install" in source: # only Colab needs it
+            tags.append("hide-input")
+            cell.metadata["mystnb"] = {"code_prompt_show": "Install (Colab)", "code_prompt_hide": "Install (Colab)"}
         cell.metadata["tags"] = [*cell.metadata.get("tags", []), *filter(None, tags)]
         if given:
             cell.metadata["mystnb"] = {"figure": {"name": found["label"], "caption": found["fig-cap"]},
@@ -315,8 +317,7 @@ def main(argv=None):
     root, out = args.root.resolve(), (args.root/args.out).resolve()
     os.environ |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONHASHSEED": "0",
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
-                   "JUPYTER_PREFER_ENV_PATH": "1",
-                   "PYTHONWARNINGS": "ignore:IProgress not found"} # tqdm, which asks for a notebook's widgets
+                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc")}
     os.environ.pop("MPLBACKEND", None) # "agg" would leave the pages without figures
     executed = execute(root, out, args.profile)
     print("Rendering  ", end="", flush=True)
