@@ -5,3 +5,7 @@ from audio_tutorial.fft import *
 from audio_tutorial.stft import *
 from audio_tutorial.mel import *
 from audio_tutorial.notes import *
+from audio_tutorial.images import *
+from audio_tutorial.batches import *
+from audio_tutorial.networks import *
+from audio_tutorial.learner import *

@@ -5,15 +5,19 @@
 # %% auto #0
 __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft', 'tone_frequency', 'frame_count',
            'hop_for_frames', 'sound_from_magnitude', 'stft_rows', 'own_filterbank', 'smallest_settings',
-           'pitch_pattern', 'fewest_notes', 'nearest_family']
+           'pitch_pattern', 'fewest_notes', 'nearest_family', 'picture_size', 'grey_picture', 'small_pictures',
+           'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity', 'better_settings',
+           'first_weights', 'small_network']
 
 # %% ../nbs/90_check.ipynb #31d26ed9
 import io, re, tempfile
 from functools import wraps
 
 import librosa, numpy as np, soundfile as sf, soxr
+from PIL import Image
 from .clips import (compare, crop_or_pad, example_clip,
                                   load_clip)
+from .images import draw_image, image_to_db
 from .mel import MelSettings
 from .notes import (families, family, instruments, make_notes,
                                   note_rate, velocities)
@@ -171,7 +175,7 @@ def smallest_settings(
         f'{told} of 9 notes told apart by {size(answer):,} numbers; '
         f'`n_mels=128` takes {to_beat:,}.')
 
-# %% ../nbs/90_check.ipynb #cf3fcc9b
+# %% ../nbs/90_check.ipynb #9a1fcbdb
 @_check
 def pitch_pattern(
     answer: str, # Regular expression whose first group is the pitch
@@ -227,3 +231,158 @@ def nearest_family(
         to_beat = _right_by_nearest(_centroid_and_decay, notes)
     return got > to_beat, (f'{got:.0%} come out right; with spectral '
                            f'centroid and decay {to_beat:.0%}.')
+
+# %% ../nbs/90_check.ipynb #05246cc8
+@_check
+def picture_size(
+    answer: tuple, # (height, width) of 3 s with n_mels=64, hop_length=128
+): # Verdict
+    "Chapter 6, exercise 1"
+    frames = MelSettings(n_mels=64, hop_length=128).n_frames(3*16_000)
+    return tuple(answer) == (64, frames), (
+        'A row for every band, a column for every frame.')
+
+@_check
+def grey_picture(
+    answer, # Function from dB `(n_rows, n_frames)` to a grey picture
+): # Verdict
+    "Chapter 6, exercise 2"
+    clip, _ = load_clip(example_clip(), 16_000, offset=0.5, duration=2)
+    wanted = draw_image(clip, rgb=False)
+    got = np.asarray(answer(MelSettings().log_mel(clip)))
+    if (got.dtype, got.shape) != (wanted.dtype, wanted.shape):
+        return False, (f'It is {got.dtype} of shape {got.shape}, not uint8 '
+                       f'of shape {wanted.shape}.')
+    apart, turned = (np.abs(p.astype(int) - wanted).max()
+                     for p in (got, got[::-1]))
+    if turned <= 1: return False, 'It stands upside down.'
+    return apart <= 1, f'At most {apart} grey steps apart; 1 is allowed.'
+
+@_check
+def small_pictures(
+    answer, # Function from a grey picture to the bytes of an image file
+): # Verdict, with the bytes and those of PNG
+    "Chapter 6, exercise 3"
+    clip, rate = load_clip(example_clip(), 16_000)
+    ours = to_beat = 0
+    for start in range(8):
+        pixels = draw_image(clip[start*rate:(start + 2)*rate], rgb=False)
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, format='PNG')
+        stored = answer(pixels)
+        off = image_to_db(io.BytesIO(stored)) - image_to_db(pixels)
+        if np.abs(off).max() > 1:
+            return False, f'Picture {start}: {np.abs(off).max():.1f} dB off.'
+        ours, to_beat = ours + len(stored), to_beat + len(png.getvalue())
+    return ours < to_beat, f'{ours:,} bytes; PNG takes {to_beat:,}.'
+
+# %% ../nbs/90_check.ipynb #e128af85
+@_check
+def batch_shape(
+    answer: tuple, # What 32 clips of 10 s become with n_mels=64
+): # Verdict
+    "Chapter 7, exercise 1"
+    s = MelSettings(n_mels=64)
+    right = 32, 1, 64, s.n_frames(10*s.sample_rate)
+    return tuple(answer) == right, 'Clips, channels, bands, frames.'
+
+@_check
+def own_batch_db(
+    answer, # Function from powers `(batch, n_mels, n_frames)` to dB
+): # Verdict
+    "Chapter 7, exercise 2"
+    import torch
+    loudness = np.array([1, 1e-3, 1e2, 0])[:, None, None]
+    powers = loudness*10**np.random.default_rng(0).uniform(-9, 0, (4, 40, 9))
+    each = [librosa.power_to_db(p, ref=np.max, top_db=80) for p in powers]
+    return _agree([(answer(torch.from_numpy(powers)), np.stack(each))])
+
+@_check
+def band_groups(
+    answer: list, # First band of each group, for `n_mels=128`
+): # Verdict, with the multiplications
+    "Chapter 7, exercise 3"
+    bank, starts = MelSettings(n_mels=128).filterbank(), list(answer)
+    def cost(starts):
+        total = 0
+        for a, b in zip(starts, [*starts[1:], len(bank)]):
+            used = np.flatnonzero(bank[a:b].any(axis=0))
+            total += 2*(b - a)*(used.max() - used.min() + 1)
+        return total
+    if not (starts[0] == 0 and len(starts) <= 8 and starts[-1] < len(bank)
+            and all(np.diff(starts) > 0)):
+        return False, 'Begin with band 0, and go up in at most eight steps.'
+    got, to_beat = cost(starts), cost(range(0, 128, 16))
+    return got < to_beat, (f'{got:,} multiplications for a frame; groups of '
+                           f'16 bands need {to_beat:,}.')
+
+# %% ../nbs/90_check.ipynb #97737ee7
+@_check
+def batch_numbers(
+    answer: int, # Numbers in a batch of 64 clips of 64,000 samples
+): # Verdict
+    "Chapter 8, exercise 1"
+    s = MelSettings()
+    return answer == 64*len(s.frequencies())*s.n_frames(64_000), (
+        'Clips times rows times frames.')
+
+@_check
+def polarity(
+    answer, # torch module from waveforms `(batch, n_samples)` to the same
+): # Verdict
+    "Chapter 8, exercise 2"
+    import torch
+    x = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
+    given = x.clone()
+    y = answer(x)
+    if not torch.equal(x, given): return False, 'It changed its input.'
+    return torch.equal(y, -given), 'Every sample changes its sign.'
+
+def _right_by_line(settings, notes):
+    "Share of held-out notes that a linear classifier names"
+    import torch
+    from audio_tutorial.batches import MelSpectrogram
+    x, y = {}, {}
+    for side in 'train', 'valid':
+        paths = sorted((notes/side).glob('*.wav'))
+        clips = [load_clip(p, settings.sample_rate)[0] for p in paths]
+        z = MelSpectrogram(settings)(torch.tensor(np.stack(clips)))[:, 0]
+        mean, spread = z.mean(dim=2).numpy(), z.std(dim=2).numpy()
+        x[side] = np.hstack([mean, spread, np.ones((len(z), 1))])
+        y[side] = np.array([families.index(family(p)) for p in paths])
+    a, one_hot = x['train'], np.eye(len(families))[y['train']]
+    w = np.linalg.solve(a.T @ a + np.eye(a.shape[1]), a.T @ one_hot)
+    return ((x['valid'] @ w).argmax(axis=1) == y['valid']).mean()
+
+@_check
+def better_settings(
+    answer: MelSettings, # Settings to compare with a plain STFT
+): # Verdict, with both shares
+    "Chapter 8, exercise 3"
+    plain, both = MelSettings(n_fft=256, n_mels=None), []
+    for seed in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            notes = make_notes(folder, 200, 100, seed=seed, progress=False)
+            both.append([_right_by_line(s, notes)
+                         for s in (answer, plain)])
+    got, to_beat = np.mean(both, axis=0)
+    return got > to_beat, (f'{got:.1%} come out right; with the plain '
+                           f'STFT {to_beat:.1%}.')
+
+@_check
+def first_weights(
+    answer: int, # Weights of resnet18's first convolution, one channel
+): # Verdict
+    "Section 8.1, exercise 1"
+    return answer == 64*7*7, 'Filters times height times width.'
+
+@_check
+def small_network(
+    answer: str, # Name of a torchvision network
+): # Verdict, with the number of weights
+    "Section 8.1, exercise 2"
+    from audio_tutorial.networks import create_body
+    got, to_beat = (sum(p.numel() for p in create_body(name).parameters())
+                    for name in (answer, 'mobilenet_v3_small'))
+    return got < to_beat, (f'{got:,} weights; mobilenet_v3_small has '
+                           f'{to_beat:,}.')

@@ -317,7 +317,8 @@ def main(argv=None):
     root, out = args.root.resolve(), (args.root/args.out).resolve()
     os.environ |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONHASHSEED": "0",
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
-                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc")}
+                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc"),
+                   "OMP_WAIT_POLICY": "PASSIVE"} # on busy cores, threads that spin while they wait stop everything
     os.environ.pop("MPLBACKEND", None) # "agg" would leave the pages without figures
     executed = execute(root, out, args.profile)
     print("Rendering  ", end="", flush=True)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import soxr
+import torch
+from PIL import Image
 from audio_tutorial import check
 from audio_tutorial.clips import example_clip, load_clip
 from audio_tutorial.mel import MelSettings
@@ -48,6 +50,21 @@ def griffin_lim(magnitude):
     return librosa.griffinlim(magnitude, hop_length=256, n_iter=64, momentum=0.99, random_state=0)
 
 
+def grey(db):
+    return np.rint((db[::-1] + 80)*255/80).astype('uint8')
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format='PNG')
+    return file.getvalue()
+
+
+def in_one_go(power):
+    db = 10*power.clamp(min=1e-10).log10()
+    return (db - db.amax((1, 2), keepdim=True)).clamp(min=-80)
+
+
 def fewest():
     t = instruments()
     return 5*min(sum(r.high - r.low + 1 for r in t.itertuples() if r.family == f and r.source == 'acoustic')
@@ -69,6 +86,17 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('pitch_pattern', r'-(\d+)-\d+\.wav$', r'(\w+)_'),
     ('fewest_notes', fewest(), 100),
     ('nearest_family', lambda x: MelSettings().log_mel(x).mean(axis=1), lambda x: 0),
+    ('picture_size', (64, 376), (376, 64)),
+    ('grey_picture', grey, lambda db: grey(db)[::-1]),
+    ('small_pictures', lambda p: png(p//6*6 + 3), lambda p: png(p//8*8 + 4)),
+    ('batch_shape', (32, 1, 64, 626), (32, 64, 626)),
+    ('own_batch_db', in_one_go, lambda p: librosa.power_to_db(p.numpy(), ref=np.max)),
+    ('band_groups', [0, 28, 54, 74, 90, 102, 112, 121], list(range(0, 128, 16))),
+    ('batch_numbers', 64*40*251, 64*40*250),
+    ('polarity', torch.neg, torch.abs),
+    ('better_settings', MelSettings(), MelSettings(n_fft=256, n_mels=None)),
+    ('first_weights', 3136, 9408),
+    ('small_network', 'squeezenet1_1', 'resnet18'),
     ('smallest_settings', MelSettings(n_fft=2048, hop_length=2048, n_mels=20, f_min=100, f_max=500), MelSettings()),
 ]
 

@@ -84,7 +84,8 @@ def process(app, what, name, obj, options, lines):
 
 
 def skip(app, what, name, obj, skipped, options):
-    "Fields of a dataclass stand in its parameter list: not a second time as attributes"
+    "Fields of a dataclass stand in its parameter list: not a second time as attributes; nor fastai's hooks"
+    if what == "class" and name in ("encodes", "decodes", "setups"): return True
     parent = app.env.temp_data.get("autodoc:class", "").split(".")[0]
     module = sys.modules.get(app.env.temp_data.get("autodoc:module", ""))
     if what == "class" and name in getattr(getattr(module, parent, None), "__dataclass_fields__", ()):
