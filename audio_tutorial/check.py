@@ -373,14 +373,14 @@ def better_settings(
 def first_weights(
     answer: int, # Weights of resnet18's first convolution, one channel
 ): # Verdict
-    "Section 8.1, exercise 1"
+    "The network, exercise 1"
     return answer == 64*7*7, 'Filters times height times width.'
 
 @_check
 def small_network(
     answer: str, # Name of a torchvision network
 ): # Verdict, with the number of weights
-    "Section 8.1, exercise 2"
+    "The network, exercise 2"
     from audio_tutorial.networks import create_body
     got, to_beat = (sum(p.numel() for p in create_body(name).parameters())
                     for name in (answer, 'mobilenet_v3_small'))
