@@ -17,7 +17,7 @@ from threading import Thread
 import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
-from .clips import load_clip
+from .clips import get_audio_files, load_clip
 from .mel import MelSettings
 from .notes import note_pattern
 
@@ -41,8 +41,8 @@ def draw_image(
 
     The lowest row is at the bottom; −top_db dB is grey 0 or the darkest
     colour, 0 dB is grey 255 or the brightest."""
-    share = 1 + settings.log_mel(samples)/settings.top_db
-    grey = _turn(np.rint(share*255).astype('uint8'))
+    values = settings.scale(settings.log_mel(samples)) # from −1 to 1
+    grey = _turn(np.rint((values + 1)*127.5).astype('uint8'))
     return _viridis()[grey] if rgb else grey
 
 # %% ../nbs/06_images.ipynb #f3ea497e
@@ -64,24 +64,18 @@ def image_to_db(
         apart = found[:, None].astype(int) - _viridis()
         nearest = (apart**2).sum(-1).argmin(-1)
         image = nearest[where].reshape(shape)
-    return (_turn(image)/255 - 1)*settings.top_db
+    return settings.unscale(_turn(image)*(2/255) - 1)
 
 # %% ../nbs/06_images.ipynb #82d53d3c
-_suffixes = '.wav', '.flac', '.ogg', '.opus', '.mp3', '.aif', '.aiff'
-
 def _pictures(source, dest):
     "`{picture: its clip}` for every clip below `source`"
-    if not source.is_dir(): raise FileNotFoundError(f'no folder {source}')
     pictures = {}
-    for clip in sorted(source.rglob('*')):
-        if clip.suffix.lower() not in _suffixes or clip.name[0] == '.':
-            continue
+    for clip in get_audio_files(source):
         picture = (dest/clip.relative_to(source)).with_suffix('.png')
         if picture in pictures:
             raise ValueError(f'{pictures[picture]} and {clip} would both '
                              f'become {picture}: rename one')
         pictures[picture] = clip
-    if not pictures: raise ValueError(f'no sound files below {source}')
     return pictures
 
 def _save(write, path):

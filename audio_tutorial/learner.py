@@ -6,7 +6,7 @@
 __all__ = ['TensorAudio', 'TensorSpectrogram', 'LoadClip', 'BatchTransform', 'AudioDL', 'AudioBlock', 'audio_learner', 'repeats']
 
 # %% ../nbs/08_on_the_fly.ipynb #7370af78
-import base64, io, random
+import base64, html, io, random
 
 from fastai.vision.all import *
 from .batches import MelSpectrogram
@@ -25,7 +25,7 @@ class TensorSpectrogram(TensorImage):
     def show(self, ctx=None, title=None, **kwargs):
         "Draw one spectrogram, the lowest row at the bottom"
         values = self.as_subclass(Tensor).float().cpu().numpy()
-        db = (values.reshape(values.shape[-2:]) - 1)*self.settings.top_db/2
+        db = self.settings.unscale(values.reshape(values.shape[-2:]))
         return self.settings.show(db, title or '', ctx)
 
 # %% ../nbs/08_on_the_fly.ipynb #a356dcb8
@@ -112,7 +112,8 @@ def _show_clip(x, wave, label):
     fig.savefig(file, format='png')
     plt.close(fig)
     picture = base64.b64encode(file.getvalue()).decode()
-    return (f'<img alt="Waveform and spectrogram of a note: {label}" '
+    alt = html.escape(f'Waveform and spectrogram: {label}')
+    return (f'<img alt="{alt}" '
             f'src="data:image/png;base64,{picture}">'
             f'{play(wave, rate, label).data}')
 

@@ -156,6 +156,12 @@ class MelSettings:
         "Map levels to the range a network gets: floor to −1, 0 dB to 1"
         return 1 + db*(2/self.top_db)
 
+    def unscale(self,
+        values, # Values from −1 to 1: array or tensor
+    ): # Levels in dB from −top_db to 0
+        "Undo `scale`"
+        return (values - 1)*(self.top_db/2)
+
     def show(self,
         db, # Levels in dB `(n_rows, n_frames)`, as from `log_mel`
         title: str='', # Text above the picture

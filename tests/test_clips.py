@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from audio_tutorial.clips import AudioError, compare, crop_or_pad, example_clip, load_clip, play, show_wave
+from audio_tutorial.clips import AudioError, compare, crop_or_pad, example_clip, get_audio_files, load_clip, play, show_wave
 
 RATE = 16000
 
@@ -235,3 +235,20 @@ def test_compare_is_strict(noise):
     with pytest.raises(AssertionError): compare(noise*1.001, noise)
     with pytest.raises(AssertionError): compare(noise[:-1], noise)
     with pytest.raises(AssertionError): compare(noise + np.nan, noise)
+
+
+# The sound files of a folder
+
+def test_sound_files_are_found_by_their_endings_in_one_order(tmp_path):
+    for name in 'b.wav', 'a/c.FLAC', 'a/.hidden.wav', 'a/text.txt', 'a/b/d.ogg', '.b.wav':
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/name).touch()
+    (tmp_path/'folder.wav').mkdir()
+    names = [f.relative_to(tmp_path).as_posix() for f in get_audio_files(tmp_path)]
+    assert names == ['a/b/d.ogg', 'a/c.FLAC', 'b.wav']
+    assert [f.name for f in get_audio_files(str(tmp_path), recurse=False)] == ['b.wav']
+
+
+def test_a_folder_without_sound_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere'): get_audio_files(tmp_path/'nowhere')
+    with pytest.raises(ValueError, match='no sound files below'): get_audio_files(tmp_path)
