@@ -164,7 +164,7 @@ _endings = '.wav', '.flac', '.ogg', '.opus', '.mp3', '.aif', '.aiff'
 def get_audio_files(
     path, # Folder
     recurse: bool=True, # Look into its folders, too
-) -> list: # `Path`s, sorted
+) -> list: # Paths, sorted
     """The sound files below a folder, hidden ones left out
 
     Raises `FileNotFoundError` for a missing folder, `ValueError` for one
