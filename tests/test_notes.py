@@ -96,8 +96,10 @@ def test_sides_follow_the_split(made):
     for side, names in zip(("train", "valid"), split_instruments(1)):
         assert {instrument(p) for p in wavs(made / side)} <= set(names)
 
-def test_pitches_lie_in_the_range_of_the_instrument(made, table):
-    for p in wavs(made): assert table.low[instrument(p)] <= pitch(p) <= table.high[instrument(p)]
+def test_pitches_lie_within_reach_of_the_instrument_and_on_a_piano(made, table):
+    for p in wavs(made):
+        assert table.low[instrument(p)] - N.reach <= pitch(p) <= table.high[instrument(p)] + N.reach
+        assert 21 <= pitch(p) <= 108
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     a, b, c = (make_notes(tmp_path / n, 20, 10, s, progress=False) for n, s in (("a", 5), ("b", 5), ("c", 6)))
@@ -160,6 +162,27 @@ def test_cents_level_and_tilt():
     assert np.allclose(play_note("reed_acoustic_000", 60, 75, level=-6), plain * 10 ** (-6 / 20), atol=1e-6)
     assert centroid(play_note("reed_acoustic_000", 60, 75, tilt=1.5)) > centroid(plain)
     assert not np.allclose(play_note("reed_acoustic_000", 60, 75, cents=8), plain, atol=1e-3)
+
+def test_what_sounds_on_does_so_when_it_is_played_faster(table):
+    "The recording of the highest key is over after 2 s; its loop goes on at the same level, without a gap"
+    for who in "organ_acoustic_000", "flute_acoustic_001", "string_acoustic_002":
+        x = play_note(who, min(table.high[who] + N.reach, 108), 127)
+        level = [rms(x[i:i + 1600]) for i in range(8_000, 48_000, 1600)]
+        assert min(level) > 0.4 * max(level), who
+
+def test_what_dies_away_goes_on_dying_in_its_loop():
+    x = play_note("keyboard_acoustic_000", 33, 127)
+    level = [rms(x[i:i + 8_000]) for i in range(0, 48_000, 8_000)]
+    assert all(np.diff(level) < 0)
+
+def test_decay_and_room():
+    plain = play_note("organ_acoustic_000", 60, 75)
+    faster = play_note("organ_acoustic_000", 60, 75, decay=6)
+    assert rms(faster[32_000:32_160]) == pytest.approx(rms(plain[32_000:32_160]) * 10 ** (-12 / 20), rel=0.01)
+    struck = play_note("mallet_acoustic_005", 80, 127)
+    echoing = play_note("mallet_acoustic_005", 80, 127, room=2)
+    assert rms(echoing[24_000:32_000]) > 3 * rms(struck[24_000:32_000])
+    assert np.array_equal(echoing, play_note("mallet_acoustic_005", 80, 127, room=2))
 
 @pytest.mark.parametrize("who, p, v, match", [("kazoo_acoustic_000", 60, 100, "kazoo"),
     ("flute_acoustic_001", 20, 100, "20"), ("flute_acoustic_001", 72, 0, "velocity"),
