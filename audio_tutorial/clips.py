@@ -6,7 +6,8 @@
 __all__ = ['example_clip', 'show_wave', 'play', 'crop_or_pad', 'AudioError', 'load_clip', 'compare', 'get_audio_files']
 
 # %% ../nbs/01_clips.ipynb #9f20dfb4
-import base64, io, re
+import base64, io, os, re, stat
+from contextlib import contextmanager
 from importlib.resources import files
 from math import ceil
 from pathlib import Path
@@ -81,29 +82,64 @@ def _is_cut_off(log):
     return bool(m) and (m[1] is None
         or int(m[2]) < int(m[1]) < 0xFFFFF000)
 
+def _check_file(path):
+    "Whether a path is a file to be read: a pipe would be waited for forever"
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise AudioError(f'cannot use {path}: it is a folder, a pipe or '
+                             'a device, not a file')
+        open(path, 'rb').close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f'no sound file {path}') from None
+    except OSError as e:
+        raise AudioError(f'cannot use {path}: {e.strerror}') from e
+
+@contextmanager
+def _open(path):
+    "An open sound file; what is wrong with it is an error that names it"
+    _check_file(path)
+    try:
+        with sf.SoundFile(path) as f:
+            if f.frames == 0: raise AudioError('it holds no samples')
+            if f.samplerate < 1000:
+                raise AudioError(f'its header says {f.samplerate} Hz: '
+                                 'not a sound')
+            yield f
+    except (AudioError, sf.SoundFileError, TypeError) as e:
+        reason = getattr(e, 'error_string', e)
+        raise AudioError(f'cannot use {path}: {reason}') from e
+
+def _blocks(f, start, stop):
+    """Frames `start` to `stop` of an open sound file, `(n, channels)` each
+
+    At most 4 MB at a time: a header may promise what the file lacks."""
+    todo = stop - start
+    if start: f.seek(start)
+    while todo > 0:
+        block = f.read(min(2**20//f.channels, todo), 'float32', True)
+        if not len(block): break
+        if not np.isfinite(block).all():
+            raise AudioError('NaN or infinite samples')
+        todo -= len(block)
+        yield block
+    # an MP3 file without a length header has an estimate, good to a frame
+    missing = todo - (2*1152 if f.format == 'MP3' else 0)
+    if missing > 0 or _is_cut_off(f.extra_info):
+        raise AudioError('it is cut off: its header promises more samples')
+
 def _read(f, offset, duration):
-    "Mono float32 samples of an open sound file from `offset` on, in blocks"
+    "Mono float32 samples of an open sound file from `offset` on"
     start = int(offset*f.samplerate)
     stop = f.frames if duration is None else min(f.frames,
         start + ceil(duration*f.samplerate))
-    if f.frames == 0: raise AudioError('it holds no samples')
-    if f.samplerate < 1000:
-        raise AudioError(f'its header says {f.samplerate} Hz: not a sound')
     if start >= f.frames:
         raise AudioError(f'it ends at {f.frames/f.samplerate:.2f} s, '
                          f'before the offset of {offset} s')
-    if start: f.seek(start)
-    block, parts = 2**20//f.channels, []
-    while (todo := stop - start) > 0:
-        part = f.read(min(block, todo), dtype='float32', always_2d=True)
-        if not len(part): break
-        parts.append(part.mean(axis=1))
-        start += len(part)
-    # an MP3 file without a length header has an estimate, good to a frame
-    missing = stop - start - (2*1152 if f.format == 'MP3' else 0)
-    if missing > 0 or _is_cut_off(f.extra_info):
-        raise AudioError('it is cut off: its header promises more samples')
+    with np.errstate(over='ignore'): # beyond float32: infinite, refused
+        parts = [b.mean(axis=1) for b in _blocks(f, start, stop)]
+    if not parts: raise AudioError('it holds no samples')
     return np.concatenate(parts)
+
 
 # %% ../nbs/01_clips.ipynb #c1605654
 def load_clip(
@@ -119,30 +155,27 @@ def load_clip(
     `round(duration*sample_rate)`: `crop_or_pad` fills up with zeros.
 
     Raises `FileNotFoundError` for a missing file and `AudioError` for one
-    that is empty, cut off, not decodable, below 1,000 Hz, shorter than
-    `offset`, or that holds samples that are not finite. Raises `ValueError`
-    for an argument that makes no sense."""
-    if sample_rate is not None and sample_rate <= 0:
+    that is empty, cut off, not decodable, not to be read, no file at all,
+    below 1,000 Hz, shorter than `offset`, or that holds samples that are
+    not finite. Raises `ValueError` for an argument that makes no sense."""
+    if sample_rate is not None and not 0 < sample_rate < np.inf:
         raise ValueError(f'sample_rate must be above 0 Hz, not {sample_rate}')
-    if offset < 0: raise ValueError(f'offset must be 0 or more, not {offset}')
-    if duration is not None and duration <= 0:
+    if not 0 <= offset < np.inf:
+        raise ValueError(f'offset must be 0 or more, not {offset}')
+    if duration is not None and not 0 < duration < np.inf:
         raise ValueError(f'duration must be above 0 s, not {duration}')
-    path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f'no sound file {path}')
-    try:
-        with sf.SoundFile(path) as f:
-            samples, rate = _read(f, offset, duration), f.samplerate
-    except (AudioError, sf.SoundFileError, TypeError) as e:
-        raise AudioError(f'cannot use {path}: {e}') from e
-    if not np.isfinite(samples).all():
-        raise AudioError(f'cannot use {path}: NaN or infinite samples')
-    if sample_rate is not None and sample_rate != rate:
-        n_samples = ceil(len(samples)*(sample_rate/rate)) # librosa's
-        samples = soxr.resample(samples, rate, sample_rate)
-        samples, rate = crop_or_pad(samples, n_samples), sample_rate
+    with _open(path) as f:
+        samples, rate = _read(f, offset, duration), f.samplerate
+        if sample_rate is not None and sample_rate != rate:
+            n_samples = ceil(len(samples)*(sample_rate/rate)) # librosa's
+            samples = soxr.resample(samples, rate, sample_rate)
+            samples, rate = crop_or_pad(samples, n_samples), sample_rate
+        if not np.isfinite(samples).all():
+            raise AudioError('its samples are beyond the range of float32')
     if duration is not None:
         samples = crop_or_pad(samples, round(duration*rate))
     return samples, rate
+
 
 # %% ../nbs/01_clips.ipynb #29cdcb12
 def compare(
@@ -165,7 +198,7 @@ def get_audio_files(
     path, # Folder
     recurse: bool=True, # Look into its folders, too
 ) -> list: # Paths, sorted
-    """The sound files below a folder, hidden ones left out
+    """The sound files below a folder, hidden files and folders left out
 
     Raises `FileNotFoundError` for a missing folder, `ValueError` for one
     without sound files."""
@@ -173,7 +206,8 @@ def get_audio_files(
     if not path.is_dir(): raise FileNotFoundError(f'no folder {path}')
     found = sorted(f for f in path.glob('**/*' if recurse else '*')
                    if f.suffix.lower() in _endings and f.is_file()
-                   and not f.name.startswith('.'))
+                   and not any(part.startswith('.')
+                               for part in f.relative_to(path).parts))
     if found: return found
     raise ValueError(f'no sound files below {path}: it should hold files '
                      f'that end in {", ".join(_endings)}')

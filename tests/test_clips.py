@@ -240,7 +240,7 @@ def test_compare_is_strict(noise):
 # The sound files of a folder
 
 def test_sound_files_are_found_by_their_endings_in_one_order(tmp_path):
-    for name in 'b.wav', 'a/c.FLAC', 'a/.hidden.wav', 'a/text.txt', 'a/b/d.ogg', '.b.wav':
+    for name in 'b.wav', 'a/c.FLAC', 'a/.hidden.wav', 'a/text.txt', 'a/b/d.ogg', '.b.wav', 'a/.hidden/e.wav':
         (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path/name).touch()
     (tmp_path/'folder.wav').mkdir()
