@@ -7,19 +7,17 @@ from the pictures."""
 __all__ = ['image_pattern', 'draw_image', 'image_to_db', 'draw_images']
 
 # %% ../nbs/06_images.ipynb #1f8c841c
-import io, json, multiprocessing, os, sys
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+import io, json, os
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 from .clips import get_audio_files, load_clip
 from .mel import MelSettings
-from .notes import note_pattern
+from .notes import _workers, note_pattern
 
 # %% ../nbs/06_images.ipynb #7c78fa52
 def _turn(rows):
@@ -116,19 +114,6 @@ def _draw_file(job, settings, rgb, duration):
     image = Image.fromarray(draw_image(samples, settings, rgb))
     _save(lambda f: image.save(f, format='PNG'), picture)
     return picture
-
-def _end_with_parent():
-    "Let a worker end when the process that started it is killed"
-    def wait():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-    Thread(target=wait, daemon=True).start()
-
-def _workers(n):
-    "A pool of `n` processes; of threads where processes cannot be forked"
-    if sys.platform != 'linux': return ThreadPoolExecutor(n)
-    fork = multiprocessing.get_context('fork')
-    return ProcessPoolExecutor(n, fork, _end_with_parent)
 
 def draw_images(
     source, # Folder of sound files, at any depth

@@ -1,0 +1,265 @@
+"Chapter 05: what `clip_report` finds in a folder, and what `read_table` finds in a table"
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile as sf
+from audio_tutorial.clips import AudioError, load_clip
+from audio_tutorial.notes import clip_report, family, instrument, make_notes, read_table, show_report
+
+RATE = 16000
+
+
+def noise(seed, seconds=1., level=0.1):
+    return np.random.default_rng(seed).normal(0, level, int(seconds*RATE)).clip(-0.9, 0.9)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    "Twenty good clips, in two folders"
+    for k in range(20):
+        path = tmp_path/'clips'/'ab'[k % 2]/f'{k:02d}.wav'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sf.write(path, noise(k), RATE)
+    return tmp_path/'clips'
+
+
+def report(folder, **kwargs): return clip_report(folder, progress=False, **kwargs)
+def faults(folder): return {name: f for name, f in report(folder).faults.items() if f}
+
+
+# ----------------------------------------------------------------------------------------------------------- the report
+
+def test_good_clips_have_no_faults(folder):
+    table = report(folder)
+    assert len(table) == 20 and (table.faults == '').all() and (table.error == '').all()
+    assert list(table.index[:2]) == ['a/00.wav', 'a/02.wav'] and table.index.name == 'file'
+
+
+def test_it_measures(tmp_path):
+    t = np.arange(RATE)/RATE
+    sound = np.stack([0.5*np.sin(2*np.pi*100*t) + 0.02, 0*t], axis=1)
+    sound[RATE//2:] = 0
+    sf.write(tmp_path/'x.flac', sound, RATE, subtype='PCM_24')
+    row = report(tmp_path).loc['x.flac']
+    assert (row.sample_rate, row.channels, row.format, row.subtype, row.seconds) == (RATE, 2, 'FLAC', 'PCM_24', 1)
+    assert row.peak_db == pytest.approx(20*np.log10(0.52), abs=1e-3)
+    assert row.rms_db == pytest.approx(10*np.log10((sound**2).mean()), abs=1e-3)
+    assert row.dc == pytest.approx(0.01, abs=1e-5)
+    assert row.silence == pytest.approx(0.75)
+    assert row.clipped == 0
+
+
+def test_levels_are_of_full_scale(tmp_path):
+    sf.write(tmp_path/'full.wav', np.tile(np.array([32767, -32768], 'int16'), 8000), RATE)
+    sf.write(tmp_path/'none.wav', np.zeros(RATE), RATE)
+    table = report(tmp_path)
+    assert table.peak_db['full.wav'] == 0 and table.rms_db['full.wav'] == pytest.approx(0, abs=1e-3)
+    assert table.peak_db['none.wav'] == table.rms_db['none.wav'] == -np.inf
+
+
+@pytest.mark.parametrize('name, spoil, fault', [
+    ('empty', lambda p: p.write_bytes(b''), 'unreadable'),
+    ('text', lambda p: p.write_text('not a sound'), 'unreadable'),
+    ('cut off', lambda p: p.write_bytes(p.read_bytes()[:9000]), 'unreadable'),
+    ('no samples', lambda p: sf.write(p, np.zeros(0), RATE), 'unreadable'),
+    ('not a number', lambda p: sf.write(p, np.where(noise(0) > 0.2, np.nan, 0.1), RATE, subtype='FLOAT'), 'unreadable'),
+    ('silent', lambda p: sf.write(p, np.zeros(RATE), RATE), 'silent'),
+    ('faint', lambda p: sf.write(p, noise(0)*1e-3, RATE), 'silent'),
+    ('clipped', lambda p: sf.write(p, (20*noise(0)).clip(-1, 1), RATE), 'clipped'),
+    ('offset', lambda p: sf.write(p, noise(0)/2 - 0.05, RATE), 'DC offset'),
+    ('copy', lambda p: p.write_bytes((p.parent/'00.wav').read_bytes()), 'duplicate'),
+    ('copy in another format', lambda p: sf.write(p, sf.read(p.parent/'02.wav')[0], RATE, format='FLAC'), 'duplicate'),
+    ('another rate', lambda p: sf.write(p, noise(99), RATE//2 + 8000 + 50), 'other rate'),
+    ('stereo', lambda p: sf.write(p, np.stack([noise(98), noise(97)], 1), RATE), 'other channels'),
+    ('short', lambda p: sf.write(p, noise(96, 0.4), RATE), 'other length'),
+    ('long', lambda p: sf.write(p, noise(95, 2.1), RATE), 'other length')])
+def test_every_fault_is_found_and_nothing_else(folder, name, spoil, fault):
+    spoil(shutil.copy(folder/'a'/'04.wav', folder/'a'/f'zz {name}.wav') and folder/'a'/f'zz {name}.wav')
+    assert faults(folder) == {f'a/zz {name}.wav': fault}
+
+
+def test_the_reason_is_that_of_load_clip(folder):
+    (folder/'a'/'00.wav').write_bytes((folder/'a'/'00.wav').read_bytes()[:9000])
+    sf.write(folder/'b'/'01.wav', np.full(100, np.inf), RATE, subtype='FLOAT')
+    (folder/'b'/'03.wav').write_bytes(b'RIFF')
+    table = report(folder)
+    bad = table[table.faults == 'unreadable']
+    assert list(bad.index) == ['a/00.wav', 'b/01.wav', 'b/03.wav']
+    for name, reason in bad.error.items():
+        with pytest.raises(AudioError) as e: load_clip(folder/name)
+        assert str(e.value) == f'cannot use {folder/name}: {reason}'
+    assert bad[['seconds', 'peak_db', 'sample_rate']].isna().all(axis=None)
+
+
+@pytest.mark.filterwarnings('error')
+def test_a_folder_with_nothing_but_bad_files(tmp_path):
+    for name in 'a.wav', 'b.wav': (tmp_path/name).write_bytes(b'')
+    table = report(tmp_path)
+    assert list(table.faults) == ['unreadable']*2
+    show_report(table)
+
+
+def test_duplicates_name_the_first(folder):
+    for name in 'x', 'y': shutil.copy(folder/'a'/'00.wav', folder/'b'/f'{name}.wav')
+    table = report(folder)
+    assert dict(table.duplicate_of[table.duplicate_of != '']) == {'b/x.wav': 'a/00.wav', 'b/y.wav': 'a/00.wav'}
+
+
+def test_loud_and_low_is_not_clipped(tmp_path):
+    "A full sine stays near its top for a while, and never twice at the same value"
+    sf.write(tmp_path/'x.wav', 0.9999*np.sin(2*np.pi*30*np.arange(RATE)/RATE), RATE, subtype='PCM_24')
+    assert report(tmp_path).clipped.tolist() == [0]
+
+
+def test_nothing_depends_on_the_number_of_workers(folder):
+    assert report(folder, n_workers=1).equals(report(folder, n_workers=3))
+
+
+def test_the_books_own_notes_are_healthy(tmp_path):
+    table = report(make_notes(tmp_path/'n', 60, 30, progress=False))
+    assert (table.faults == '').all() and set(table.seconds) == {4}
+
+
+def test_real_notes(real_notes):
+    table = report(real_notes[0].parent)
+    assert len(table) == 416 and (table.error == '').all()
+    assert set(table.sample_rate) == {RATE} and not (table.duplicate_of != '').any()
+
+
+def test_a_bar_shows_how_far_it_is(folder, capsys):
+    clip_report(folder)
+    assert '20/20' in capsys.readouterr().out
+
+
+def test_one_screen(folder):
+    (folder/'a'/'bad.wav').write_bytes(b'')
+    sf.write(folder/'silent.wav', np.zeros(RATE), RATE)
+    axs = show_report(report(folder))
+    assert [ax.get_xlabel() for ax in axs.flat] == ['Files', 'Length (s)', 'Level (dB re full scale)',
+        'DC offset (share of full scale)', 'Silence (% of the time)', 'Files']
+    assert '22 files, 21 of them readable' in axs[0, 0].figure.get_suptitle()
+    assert {t.get_text() for t in axs[2, 1].get_yticklabels()} == {'unreadable', 'silent'}
+    assert [t.get_text() for t in axs[0, 0].get_yticklabels()] == ['16,000 Hz, 1 ch\nWAV PCM_16']
+
+
+def test_nothing_to_report_on(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere'): report(tmp_path/'nowhere')
+    with pytest.raises(ValueError, match='no sound files'): report(tmp_path)
+
+
+MEMORY = """
+import resource, sys
+from audio_tutorial.notes import _measure, Path
+path = Path(sys.argv[1])
+_measure(path/'a.wav', path) # what is loaded on first use
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for name in 'long.wav', 'wide.wav': assert _measure(path/name, path)['error'] == ''
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)/1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='ru_maxrss in kB')
+def test_memory_does_not_grow_with_the_clip(tmp_path):
+    "A clip of 160 MB as float32 is measured in a few of them"
+    sf.write(tmp_path/'a.wav', noise(0), RATE)
+    sf.write(tmp_path/'long.wav', np.resize((noise(0)*2**15).astype('int16'), 40_000_000), RATE)
+    sf.write(tmp_path/'wide.wav', np.resize((noise(0)*2**15).astype('int16'), (200_000, 200)), RATE)
+    done = subprocess.run([sys.executable, '-c', MEMORY, tmp_path], capture_output=True, text=True)
+    assert float(done.stdout) < 40, done.stdout + done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------ the table
+
+HEADER = 'path,label,group,split,tags'
+ROWS = ['a/00.wav,dog,rex,train,loud;near', 'a/02.wav,dog,rex,train,', 'b/01.wav,None,tom,valid,near', 'b/03.wav,007,tom,valid, far ; ;loud']
+
+
+def table_of(folder, rows=ROWS, header=HEADER, **kwargs):
+    (folder/'clips.csv').write_text('\n'.join([header, *rows]))
+    return read_table(folder/'clips.csv', **kwargs)
+
+
+def test_paths_are_relative_to_the_table(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for csv in folder/'clips.csv', 'clips.csv':
+        table = table_of(folder)
+        assert [os.path.samefile(p, folder/r.split(',')[0]) for p, r in zip(table.path, ROWS)] == [True]*4
+    absolute = table_of(folder, [f'{folder}/{row}' for row in ROWS])
+    assert absolute.path.tolist() == table.path.tolist()
+
+
+def test_labels_stay_text(folder):
+    assert table_of(folder).label.tolist() == ['dog', 'dog', 'None', '007']
+
+
+def test_other_columns_have_other_names_and_are_kept(folder):
+    rows = [f'{row},{k}' for k, row in enumerate(ROWS)]
+    table = table_of(folder, rows, 'file,species,site,set,tags,age', path='file', label='species', group='site', split='set')
+    assert table.columns.tolist() == ['file', 'species', 'site', 'set', 'tags', 'age'] and table.age.tolist() == [0, 1, 2, 3]
+
+
+def test_several_labels(folder):
+    assert table_of(folder, label='tags', label_delim=';').tags.tolist() == ['loud;near', '', 'near', 'far;loud']
+
+
+@pytest.mark.parametrize('rows, header, error, said', [
+    (ROWS, 'file,label,group,split,tags', ValueError, 'no column path, only file, label'),
+    (ROWS, 'path,label,groups,split,tags', ValueError, 'no column group'),
+    ([*ROWS, ROWS[1]], HEADER, ValueError, 'line 6: a path that stands there before.*02.wav'),
+    ([*ROWS, './a/../a/00.wav,cat,c,train,'], HEADER, ValueError, 'line 6: a path that stands there before'),
+    (['a/00.wav, ,rex,train,', *ROWS[1:]], HEADER, ValueError, 'line 2: no label'),
+    ([',dog,rex,train,', *ROWS[1:]], HEADER, ValueError, 'line 2: no path'),
+    ([*ROWS[:3], 'b/03.wav,cat,,valid,'], HEADER, ValueError, 'line 5: no group'),
+    ([*ROWS[:3], 'b/03.wav,cat,c,validation,'], HEADER, ValueError, 'line 5: split must be train, valid, test'),
+    ([*ROWS, 'a/gone.wav,dog,rex,train,'], HEADER, FileNotFoundError, 'line 6: no file .*gone.wav'),
+    ([f'a/gone{k}.wav,dog,rex,train,' for k in range(5)], HEADER, FileNotFoundError, 'line 2, 3, 4 and 2 more: no file'),
+    ([], '', ValueError, 'cannot read .*clips.csv'),
+    ([*ROWS, 'a,b,c,d,e,f,g,h'], HEADER, ValueError, 'cannot read .*line 6')])
+def test_what_is_wrong_in_a_table_is_said_with_its_line(folder, rows, header, error, said):
+    with pytest.raises(error, match=said) as e: table_of(folder, rows, header, group='group', split='split')
+    assert 'clips.csv' in str(e.value)
+
+
+def test_no_table(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no table .*nowhere.csv'): read_table(tmp_path/'nowhere.csv')
+
+
+# ---------------------------------------------------------------------------------- into fastai, by each kind of label
+
+@pytest.fixture(scope='module')
+def notes(tmp_path_factory): return make_notes(tmp_path_factory.mktemp('notes')/'made', 40, 20, seed=0, progress=False)
+
+
+def loaders(block, source):
+    import torch
+    return block.dataloaders(source, bs=4, num_workers=0, device=torch.device('cpu'))
+
+
+def test_a_table_trains(tmp_path, notes):
+    "Files, labels and split all come from a CSV file; the split is by group"
+    from fastai.vision.all import CategoryBlock, ColReader, ColSplitter, DataBlock
+    from audio_tutorial.learner import AudioBlock
+    paths = sorted(notes.rglob('*.wav'))
+    lines = [f'{p.relative_to(notes)},{family(p)},{instrument(p)},{p.parent.name}' for p in paths]
+    table = table_of(notes, lines, 'path,label,group,split', group='group', split='split')
+    dls = loaders(DataBlock((AudioBlock(), CategoryBlock), get_x=ColReader('path'), get_y=ColReader('label'),
+                            splitter=ColSplitter('split', on='valid')), table)
+    assert (len(dls.train_ds), len(dls.valid_ds)) == (40, 20)
+    x, y = dls.valid.one_batch()
+    assert x.shape == (4, 1, 40, 251) and dls.vocab[y[0]] == table.label[table.split == 'valid'].iloc[0]
+
+
+def test_several_labels_train(tmp_path, notes):
+    from fastai.vision.all import ColReader, ColSplitter, DataBlock, MultiCategoryBlock
+    from audio_tutorial.learner import AudioBlock
+    paths = sorted(notes.rglob('*.wav'))
+    lines = [f'{p.relative_to(notes)},{family(p)};{"even" if k % 2 else ""},{p.parent.name}' for k, p in enumerate(paths)]
+    table = table_of(notes, lines, 'path,tags,split', label='tags', label_delim=';', split='split')
+    dls = loaders(DataBlock((AudioBlock(), MultiCategoryBlock), get_x=ColReader('path'), splitter=ColSplitter('split', on='valid'),
+                            get_y=ColReader('tags', label_delim=';')), table)
+    assert 'even' in dls.vocab and '' not in dls.vocab
+    assert dls.valid.one_batch()[1].sum(1).tolist() == [1 + (k % 2) for k in range(40, 44)]
