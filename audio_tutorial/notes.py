@@ -178,8 +178,8 @@ def play_note(
     The level goes with the velocity as `(velocity/127)**1.2`; below the
     recorded velocity a second-order low-pass dulls the note. The echoes of
     a room are noise that dies away exponentially, 10 dB below the note.
-    Raises `ValueError` for an unknown instrument, or a pitch or velocity that it
-    cannot play."""
+    Raises `ValueError` for an unknown instrument, or a pitch or velocity
+    that it cannot play."""
     if instrument not in _zones():
         raise ValueError(f'no instrument {instrument!r}: see instruments()')
     if not 1 <= velocity <= 127:
@@ -206,7 +206,8 @@ def play_note(
 def _ranges():
     "instrument -> lowest and highest pitch, on the 88 keys of a piano"
     table = instruments()
-    low, high = (table.low - reach).clip(21), (table.high + reach).clip(None, 108)
+    low = (table.low - reach).clip(lower=21)
+    high = (table.high + reach).clip(upper=108)
     return dict(zip(table.instrument, zip(low, high)))
 
 # %% ../nbs/05_notes.ipynb #47ef805b
