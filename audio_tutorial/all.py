@@ -9,3 +9,4 @@ from audio_tutorial.images import *
 from audio_tutorial.batches import *
 from audio_tutorial.networks import *
 from audio_tutorial.learner import *
+from audio_tutorial.evaluate import *

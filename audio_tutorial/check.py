@@ -7,11 +7,12 @@ __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft',
            'hop_for_frames', 'sound_from_magnitude', 'stft_rows', 'own_filterbank', 'smallest_settings',
            'pitch_pattern', 'fewest_notes', 'nearest_family', 'picture_size', 'grey_picture', 'small_pictures',
            'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity', 'better_settings',
-           'first_weights', 'small_network']
+           'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline']
 
 # %% ../nbs/90_check.ipynb #31d26ed9
 import io, re, tempfile
 from functools import wraps
+from pathlib import Path
 
 import librosa, numpy as np, soundfile as sf, soxr
 from PIL import Image
@@ -19,8 +20,8 @@ from .clips import (compare, crop_or_pad, example_clip,
                                   load_clip)
 from .images import draw_image, image_to_db
 from .mel import MelSettings
-from .notes import (families, family, instruments, make_notes,
-                                  note_rate, velocities)
+from .notes import (families, family, instrument, instruments,
+                                  make_notes, note_rate, velocities)
 from .stft import stft
 
 # %% ../nbs/90_check.ipynb #dc6deb63
@@ -386,3 +387,61 @@ def small_network(
                     for name in (answer, 'mobilenet_v3_small'))
     return got < to_beat, (f'{got:,} weights; mobilenet_v3_small has '
                            f'{to_beat:,}.')
+
+# %% ../nbs/90_check.ipynb #09e7a1c4
+@_check
+def half_width(
+    answer: float, # Half of the 95 % interval of 70, 74 and 78 %, in points
+): # Verdict
+    "Chapter 9, exercise 1"
+    from audio_tutorial.evaluate import estimate
+    return abs(answer - estimate([70, 74, 78]).half) < 0.06, (
+        "Student's t for three runs is 4.30; times the standard deviation, "
+        'over the root of three.')
+
+@_check
+def speaker(
+    answer, # Function from a path of Speech Commands to its group
+): # Verdict
+    "Chapter 9, exercise 2"
+    from audio_tutorial.evaluate import GroupSplitter, check_groups
+    who = '0a7c2a8d', '1b4c9b89', '5c39594f', 'c0ff3300', 'yes00001'
+    files = [Path(f'{word}/{s}_nohash_{i}.wav') for s in who
+             for word in ('yes', 'no') for i in range(2)]
+    if len({answer(f) for f in files}) != len(who):
+        return False, f'These {len(files)} files are of {len(who)} speakers.'
+    for fold in range(len(who)):
+        sides = GroupSplitter(answer, None, len(who), fold)(files)
+        check_groups([[files[i] for i in side] for side in sides],
+                     lambda f: f.name[:8])
+    return True, 'No speaker is on both sides.'
+
+def _right_by_group(describe, clips, names):
+    "Share of notes that logistic regression names, over folds of instruments"
+    from audio_tutorial.evaluate import GroupSplitter
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    x = np.stack([np.ravel(describe(c)) for c in clips])
+    y, right = np.array([family(n) for n in names]), []
+    for fold in range(3):
+        a, b = GroupSplitter(instrument, family, 3, fold)(names)
+        model = make_pipeline(StandardScaler(),
+                              LogisticRegression(C=0.01, max_iter=2000))
+        right.append(model.fit(x[a], y[a]).score(x[b], y[b]))
+    return np.mean(right)
+
+@_check
+def better_baseline(
+    answer, # Function from samples at 16 kHz to a few numbers
+): # Verdict, with both shares
+    "Chapter 9, exercise 3"
+    with tempfile.TemporaryDirectory() as folder:
+        notes = make_notes(folder, 200, 100, seed=9, progress=False)
+        names = sorted(notes.rglob('*.wav'), key=lambda p: p.name)
+        clips = [load_clip(p)[0] for p in names]
+    settings = MelSettings()
+    got, to_beat = (_right_by_group(f, clips, names) for f in (
+        answer, lambda x: settings.log_mel(x).mean(axis=1)))
+    return got > to_beat, (f'{got:.1%} come out right; with the mean of each '
+                           f'band {to_beat:.1%}.')

@@ -71,6 +71,12 @@ def fewest():
                  for f in families)
 
 
+def level_and_spread(x):
+    "What the first quarter sounds like, and the whole"
+    db = MelSettings().log_mel(x)
+    return np.hstack([db.mean(axis=1), db.std(axis=1), db[:, :60].mean(axis=1)])
+
+
 ANSWERS = [ # check, a right answer, a wrong one
     ('clip_seconds', 4, 2),
     ('peak_level', lambda x: 20*np.log10(np.abs(x).max()), lambda x: 20*np.log10(x.max())),
@@ -95,6 +101,9 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('batch_numbers', 64*40*251, 64*40*250),
     ('polarity', torch.neg, torch.abs),
     ('better_settings', MelSettings(), MelSettings(n_fft=256, n_mels=None)),
+    ('half_width', 9.9, 4.6),
+    ('speaker', lambda f: f.name.split('_')[0], lambda f: f.name),
+    ('better_baseline', level_and_spread, lambda x: np.abs(x).mean()),
     ('first_weights', 3136, 9408),
     ('small_network', 'squeezenet1_1', 'resnet18'),
     ('smallest_settings', MelSettings(n_fft=2048, hop_length=2048, n_mels=20, f_min=100, f_max=500), MelSettings()),
