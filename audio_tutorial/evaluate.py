@@ -7,8 +7,9 @@ __all__ = ['GroupSplitter', 'check_groups', 'trials', 'Estimate', 'estimate', 's
            'features', 'examine', 'play_top_losses', 'plot_top_losses', 'play_confusion', 'reliability',
            'calibration_error', 'soften', 'fit_temperature', 'rejection_curve', 'rejection_threshold']
 
-# %% ../nbs/09_evaluate.ipynb #5ebef94e
-import base64, html, io, itertools
+# %% ../nbs/09_evaluate.ipynb #02952c63
+import base64, html, io, itertools, warnings
+from collections import Counter
 from typing import NamedTuple
 
 from fastai.vision.all import *
@@ -47,23 +48,22 @@ def GroupSplitter(
             raise ValueError(f'{len(names)} groups cannot fill {n_folds} '
                              'folds: take fewer folds or other groups')
         one = all(len(labels) == 1 for labels in own.values())
-        kinds = [str(*own[g]) if one else '' for g in names]
-        held_out = {names[i] for i in _fold(kinds, n_folds, fold, seed)}
-        if one and (lost := {k for g, k in zip(names, kinds)
-                             if g in held_out}
-                    - {k for g, k in zip(names, kinds)
-                       if g not in held_out}):
-            raise ValueError(f'no group of {sorted(lost)} is left to train '
-                             'on: a label needs groups on both sides')
+        kinds = {g: str(*own[g]) if one else '' for g in names}
+        held_out = {names[i] for i in _fold(list(kinds.values()), n_folds,
+                                            fold, seed)}
+        lost = ({kinds[g] for g in held_out} -
+                {kinds[g] for g in names if g not in held_out})
+        if lost: raise ValueError(f'no group of {sorted(lost)} is left to '
+            'train on: a label needs groups on both sides')
         return tuple([i for i, g in enumerate(groups)
                       if (g in held_out) == side] for side in (False, True))
     return split
 
 def _fold(kinds, n_folds, fold, seed):
-    "Indices of one fold of groups. A row is a group, not a clip:"
-    # StratifiedGroupKFold, given clips, goes by the size of groups, and
-    # hardly by the seed
-    if max(map(kinds.count, kinds)) < n_folds: kinds = ['']*len(kinds)
+    "Indices of the groups in one fold, from the label of each group"
+    # A row is a group here. StratifiedGroupKFold takes clips, but deals out
+    # large groups first: some of ours were never drawn in 200 seeds.
+    if max(Counter(kinds).values()) < n_folds: kinds = ['']*len(kinds)
     deal = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings(): # of labels with few groups
         warnings.simplefilter('ignore', UserWarning)
@@ -171,7 +171,7 @@ def mean_bands(
     files, # Paths of sound files
     settings: MelSettings=MelSettings(), # Of the spectrogram
 ): # Array `(n_files, n_mels)`: levels in dB
-    "Each clip's log-mel spectrogram averaged over time, raises as `load_clip`"
+    "Each clip's log-mel picture averaged over time; raises as `load_clip`"
     mel, rows = MelSpectrogram(settings), []
     for f in files:
         clip = torch.from_numpy(load_clip(f, settings.sample_rate)[0])

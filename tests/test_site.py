@@ -392,3 +392,23 @@ def test_phone_menu_opens(visit):
     tab.locator("button.primary-toggle:visible").first.click()
     link.first.wait_for(state="visible", timeout=3000)
     fail_if(visit.problems, "phone menu")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_confusion_opens_its_players_from_the_keyboard(visit, axe, width):
+    tab = visit.tab
+    tab.set_viewport_size({"width": width, "height": 900})
+    visit.go("nbs/09_evaluate.html")
+    tab.locator(".confusion td button").first.focus()
+    tab.keyboard.press("Enter")
+    box = tab.locator(".confusion [popover]:popover-open")
+    box.wait_for(state="visible", timeout=3000)
+    assert box.locator("audio").first.is_visible()
+    for theme in "light", "dark":
+        visit.problems += axe_problems(tab, axe, theme, {})
+    tab.keyboard.press("Tab")
+    assert box.evaluate("box => box.contains(document.activeElement)"), "the next Tab leads past the players"
+    tab.keyboard.press("Escape")
+    box.wait_for(state="hidden", timeout=3000)
+    assert tab.evaluate("document.activeElement.matches('.confusion td button')"), "the keyboard has lost its place"
+    fail_if(visit.problems, f"confusion matrix at {width} px")
