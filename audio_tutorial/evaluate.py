@@ -20,7 +20,12 @@ from .clips import load_clip, play
 from .learner import TensorSpectrogram, repeats
 from .mel import MelSettings
 
-# %% ../nbs/09_evaluate.ipynb #5270a9da
+# %% ../nbs/09_evaluate.ipynb #9ac51678
+def _each(items):
+    "The items one by one: a table gives its rows"
+    if not isinstance(items, pd.DataFrame): return list(items)
+    return [row for _, row in items.iterrows()]
+
 def GroupSplitter(
     group, # Function from an item to its group: instrument, speaker, ...
     label=None, # Function from an item to its label, to keep them balanced
@@ -28,7 +33,7 @@ def GroupSplitter(
     fold: int=0, # Which of the parts, from 0 on
     seed: int=42, # Another seed is another draw
 ): # Function from items to (training indices, validation indices)
-    """Split items so that no group stands on both sides
+    """Split items, or rows of a table, so that no group is on both sides
 
     The validation sets of all folds of a seed make up the whole. `label`
     counts where every group has one label: then each fold gets an equal
@@ -39,6 +44,7 @@ def GroupSplitter(
         raise ValueError(f'fold {fold} of {n_folds}: folds are 2 or more, '
                          'counted from 0')
     def split(items):
+        items = _each(items)
         groups = [group(o) for o in items]
         own = {}
         for g, o in zip(groups, items):
@@ -76,7 +82,7 @@ def check_groups(
 ): # DataFrame: items and groups on either side
     "Raise `ValueError` when a group stands on both sides of a split"
     if hasattr(dls, 'train_ds'): dls = dls.train_ds.items, dls.valid_ds.items
-    sides = [[group(o) for o in items] for items in dls]
+    sides = [[group(o) for o in _each(items)] for items in dls]
     shared = sorted(map(str, set(sides[0]) & set(sides[1])))
     if shared:
         some = ', '.join(shared[:3]) + ', ...'*(len(shared) > 3)

@@ -64,6 +64,13 @@ def test_groups_with_several_labels_are_kept_together():
     assert len(valid) == 8 and not {words[i][-7] for i in train} & {words[i][-7] for i in valid}
 
 
+def test_rows_of_a_table_are_split_as_items_are():
+    table = pd.DataFrame(dict(file=CLIPS, who=[instrument(c) for c in CLIPS]))
+    sides = GroupSplitter(lambda row: row.who, n_folds=3)(table)
+    assert sides == GroupSplitter(instrument, n_folds=3)(CLIPS)
+    assert check_groups([table.iloc[side] for side in sides], lambda row: row.who).groups.sum() == 14
+
+
 def test_splits_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match='fold 3 of 3'): GroupSplitter(instrument, n_folds=3, fold=3)
     with pytest.raises(ValueError, match='14 groups cannot fill 15 folds'): GroupSplitter(instrument, n_folds=15)(CLIPS)
