@@ -285,7 +285,7 @@ def plot_top_losses(x: TensorSpectrogram, y: TensorCategory, samples, outs,
         s[0].show(ctx=ax)
         ax.set_title(f'{o[0]}, is {s[1]}\nloss {l.item():.1f}, '
                      f'{p.max().item():.0%}', fontsize=10)
-    axes[0].figure.set_layout_engine('constrained')
+    axes[0].figure.tight_layout()
 
 # %% ../nbs/09_evaluate.ipynb #dd8bbc01
 _style = '''<style>

@@ -204,6 +204,7 @@ def test_plot_top_losses_draws_spectrograms(learn):
     import matplotlib.pyplot as plt
     plt.close('all')
     with learn.no_bar(): ClassificationInterpretation.from_learner(learn).plot_top_losses(3)
+    plt.gcf().canvas.draw()
     titles = [ax.get_title() for ax in plt.gcf().axes if ax.get_title()]
     table = examine(learn).nlargest(3, 'loss')
     assert [t.split('\n')[0] for t in titles] == [f'{r.predicted}, is {r.label}' for r in table.itertuples()]
