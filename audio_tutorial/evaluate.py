@@ -291,20 +291,20 @@ def plot_top_losses(x: TensorSpectrogram, y: TensorCategory, samples, outs,
 _style = '''<style>
 .confusion {overflow-x: auto}
 .confusion table {border-collapse: separate; border-spacing: 2px;
-  margin: 0 0 .5rem; width: auto; font-size: .85rem; table-layout: auto}
+  table-layout: fixed; margin: 0 0 .5rem; font-size: .85rem}
 .confusion caption {caption-side: bottom; text-align: left; color: inherit}
 .confusion table :is(th, td) {padding: 0; border: 0; text-align: center;
-  background: none; color: inherit; min-width: 1.65rem; font-weight: 400}
-.confusion table tbody th {text-align: right; padding-right: .4rem}
-.confusion table thead th {writing-mode: vertical-rl; vertical-align: bottom;
-  transform: rotate(180deg); text-align: left; padding: .3rem 0}
-.confusion td button {width: 100%; height: 1.65rem; border: 0; padding: 0;
+  background: none; color: inherit; font-weight: 400; min-width: 0}
+.confusion table tbody th {text-align: right; padding-right: .4rem;
+  overflow-wrap: anywhere}
+.confusion table thead td {width: 4.7rem}
+.confusion table thead th {height: 5rem; vertical-align: bottom}
+.confusion thead span {writing-mode: vertical-rl; transform: rotate(180deg)}
+.confusion td button {width: 100%; height: 1.9rem; border: 0; padding: 0;
   border-radius: 3px; font: inherit; cursor: pointer; display: block}
-@media (min-width: 700px) {.confusion table {font-size: 1rem}
-  .confusion table :is(th, td) {min-width: 2.4rem}
-  .confusion td button {height: 2.1rem}}
-.confusion [popover] {width: min(34rem, 92vw); max-height: 85vh; margin: auto;
-  overflow: auto; padding: 1rem; border: 1px solid; border-radius: 8px;
+.confusion [popover] {box-sizing: border-box; width: min(34rem, 94vw);
+  max-height: 85vh; margin: auto; overflow: auto; padding: 1rem;
+  border: 1px solid; border-radius: 8px;
   background: var(--pst-color-background, Canvas);
   color: var(--pst-color-text-base, CanvasText)}
 .confusion [popover] audio {width: 100%}
@@ -366,15 +366,18 @@ def play_confusion(
         cells[label, said] = (f'<button type="button" style="{style}" '
             f'popovertarget="{key}" aria-label="{len(g)} '
             f'{html.escape(what)}: listen">{len(g)}</button>')
-    head = ''.join(f'<th scope="col">{html.escape(str(v))}</th>'
+    head = ''.join(f'<th scope="col"><span>{html.escape(str(v))}</span></th>'
                    for v in vocab)
+    size = (f'width:min(100%,{4.7 + 2.4*len(vocab):.1f}rem);'
+            f'min-width:{4.7 + 1.7*len(vocab):.1f}rem')
     body = ''.join(f'<tr><th scope="row">{html.escape(str(a))}</th>' +
         ''.join(f'<td>{cells.get((a, b), "")}</td>' for b in vocab) + '</tr>'
         for a in vocab)
-    return HTML(f'<div class="confusion">{_style}<table><caption>Rows: what '
-        'it is. Columns: what the network said. Press a number to listen.'
-        f'</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}'
-        f'</tbody></table>{"".join(boxes)}</div>')
+    return HTML(f'<div class="confusion">{_style}<table style="{size}">'
+        '<caption>Rows: what it is. Columns: what the network said. Press a '
+        'number to listen.</caption>'
+        f'<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody>'
+        f'</table>{"".join(boxes)}</div>')
 
 # %% ../nbs/09_evaluate.ipynb #2346328d
 def reliability(
