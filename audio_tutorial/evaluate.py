@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GroupSplitter', 'check_groups', 'trials', 'Estimate', 'estimate', 'summarize', 'paired_difference', 'mean_bands',
-           'features', 'examine', 'play_top_losses', 'plot_top_losses', 'play_confusion', 'reliability',
-           'calibration_error', 'soften', 'fit_temperature', 'rejection_curve', 'rejection_threshold']
+           'features', 'examine', 'play_top_losses', 'play_confusion', 'reliability', 'calibration_error', 'soften',
+           'fit_temperature', 'rejection_curve', 'rejection_threshold']
 
 # %% ../nbs/09_evaluate.ipynb #02952c63
 import base64, html, io, itertools, warnings
@@ -271,7 +271,7 @@ def play_top_losses(
         pairs += '</div>'
     return HTML(pairs)
 
-# %% ../nbs/09_evaluate.ipynb #94e8f9af
+# %% ../nbs/09_evaluate.ipynb #09e70c3b
 @dispatch
 def plot_top_losses(x: TensorSpectrogram, y: TensorCategory, samples, outs,
                     raws, losses, nrows=None, ncols=None, figsize=None,
@@ -329,6 +329,8 @@ def _popover(key, title, clips):
         "if(event.newState=='closed')for(let a of "
         "this.querySelectorAll('audio'))a.pause()")
     return (f'<div popover role="dialog" id="{key}" aria-label="{title}" '
+            # a player that has the keyboard keeps Escape to itself
+            'onkeydown="if(event.key==\'Escape\')this.hidePopover()" '
             f'ontoggle="{stop}"><p><strong>{title}</strong></p>{clips}'
             f'<button type="button" popovertarget="{key}" '
             'popovertargetaction="hide">Close</button></div>')
