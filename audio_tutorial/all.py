@@ -10,3 +10,4 @@ from audio_tutorial.batches import *
 from audio_tutorial.networks import *
 from audio_tutorial.learner import *
 from audio_tutorial.evaluate import *
+from audio_tutorial.classifier import *

@@ -61,9 +61,12 @@ def create_network(
 ): # `nn.Sequential` of body and head
     """A classifier: `(batch, n_in, height, width)` to `(batch, n_out)` scores
 
-    Raises as `create_body` does."""
+    Its attribute `arch` is the name, for whoever saves it. Raises as
+    `create_body` does."""
     body = create_body(arch, n_in, pretrained).eval()
     with torch.no_grad(): maps = body(torch.zeros(1, n_in, 64, 64))
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                          nn.Dropout(0.2), nn.Linear(maps.shape[1], n_out))
-    return nn.Sequential(body, head).train()
+    network = nn.Sequential(body, head).train()
+    network.arch = arch if isinstance(arch, str) else arch.__name__
+    return network

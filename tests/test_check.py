@@ -1,5 +1,6 @@
 "Every exercise can be solved, and a wrong answer is told apart from a right one"
 import io
+import itertools
 
 import librosa
 import numpy as np
@@ -8,6 +9,7 @@ import soundfile as sf
 import soxr
 import torch
 from PIL import Image
+from scipy.ndimage import uniform_filter1d
 from audio_tutorial import check
 from audio_tutorial.clips import example_clip, load_clip
 from audio_tutorial.mel import MelSettings
@@ -106,6 +108,9 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('better_baseline', level_and_spread, lambda x: np.abs(x).mean()),
     ('first_weights', 3136, 9408),
     ('small_network', 'squeezenet1_1', 'resnet18'),
+    ('window_count', 20, 19),
+    ('merge_labels', lambda x: [(k, len(list(g))) for k, g in itertools.groupby(x)], lambda x: [(k, 1) for k in x]),
+    ('smooth_track', lambda p: uniform_filter1d(p, 9, axis=0), lambda p: p),
     ('smallest_settings', MelSettings(n_fft=2048, hop_length=2048, n_mels=20, f_min=100, f_max=500), MelSettings()),
 ]
 
