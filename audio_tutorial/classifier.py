@@ -103,7 +103,7 @@ class AudioClassifier(nn.Module):
         return (f'{len(self.vocab)} labels, {self.duration} s, {self.arch}, '
                 f'{self.activation}')
 
-# %% ../nbs/12_predict.ipynb #342306ba
+# %% ../nbs/12_predict.ipynb #bef5fc66
 def _activation(loss_func, n):
     "'softmax' or 'sigmoid': what belongs to a loss function"
     plain = {'CrossEntropyLoss': 'softmax', 'BCEWithLogitsLoss': 'sigmoid'}
@@ -141,7 +141,7 @@ def _provenance(learn):
     final = dict(zip(seen.get('metric_names', [])[1:],
                      map(float, seen.get('final_record', []))))
     return dict(date=f'{datetime.date.today()}', metrics=final,
-        epochs_of_last_fit=len(seen.get('values', [])),
+        epochs_of_last_fit=getattr(learn, 'n_epoch', 0),
         n_train=len(dls.train_ds),
         n_valid=len(dls.valid_ds), batch_size=dls.bs,
         loss=type(learn.loss_func).__name__, audio_tutorial=__version__,

@@ -110,6 +110,10 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('small_network', 'squeezenet1_1', 'resnet18'),
     ('window_count', 20, 19),
     ('merge_labels', lambda x: [(k, len(list(g))) for k, g in itertools.groupby(x)], lambda x: [(k, 1) for k in x]),
+    ('speaker_pattern', r'_(\w+)_', r'(\d)_'),
+    ('leaking_groups', lambda g, v: sorted({a for a, x in zip(g, v) if x} & {a for a, x in zip(g, v) if not x}),
+     lambda g, v: sorted(set(g))),
+    ('best_duration', np.median, max),
     ('smooth_track', lambda p: uniform_filter1d(p, 9, axis=0), lambda p: p),
     ('smallest_settings', MelSettings(n_fft=2048, hop_length=2048, n_mels=20, f_min=100, f_max=500), MelSettings()),
 ]
