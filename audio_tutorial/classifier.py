@@ -6,7 +6,7 @@ without pickles, reads long recordings, and runs without fastai."""
 # %% auto #0
 __all__ = ['AudioClassifier', 'LongPrediction', 'ModelError']
 
-# %% ../nbs/12_predict.ipynb #ad3f2175
+# %% ../nbs/12_predict.ipynb #3b96891d
 import json, os, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, soxr, torch, torchvision
 from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 from .batches import MelSpectrogram
 from .clips import (AudioError, _blocks, _open, crop_or_pad,
@@ -255,7 +255,7 @@ def _table(self:AudioClassifier, p, **columns):
                              probability=p.max(axis=1)))
     return pd.concat([told, pd.DataFrame(p, columns=self.vocab)], axis=1)
 
-# %% ../nbs/12_predict.ipynb #83ff897e
+# %% ../nbs/12_predict.ipynb #a8fbcbbc
 def _listed(x):
     "The clips that `predict` was given, one by one"
     if isinstance(x, (str, Path)):
@@ -273,7 +273,8 @@ def predict(self:AudioClassifier,
 ): # DataFrame: path, label, its probability, and one column for each label
     """Name clips: a row each
 
-    Of a clip longer than `duration` the middle counts, see `predict_long`.
+    Of a clip longer than `duration` the middle counts, see
+    `AudioClassifier.predict_long`.
     An array is `(n_samples,)`, or `(n_channels, n_samples)` as librosa's.
     Several labels stand in one cell, separated by `;`. With `bad='keep'`
     the table has a column `error`, and a clip that cannot be used gets a row
@@ -312,34 +313,37 @@ def predict(self:AudioClassifier,
 
 def _name(path): return None if path is None else str(path)
 
-# %% ../nbs/12_predict.ipynb #b31fd123
-def _shown(fig):
-    "Show a figure now, above what the cell returns"
-    import matplotlib.pyplot as plt
-    from IPython.display import display
-    display(fig)
-    plt.close(fig)
+# %% ../nbs/12_predict.ipynb #dbdd4099
+def _with_player(fig, alt, player):
+    "HTML of a figure, described by `alt`, and a player below it"
+    import base64, html, io
+    from IPython.display import HTML
+    file = io.BytesIO()
+    fig.savefig(file, format='png', dpi=150)
+    picture = base64.b64encode(file.getvalue()).decode()
+    return HTML(f'<img alt="{html.escape(alt)}" style="max-width: 100%" '
+                f'src="data:image/png;base64,{picture}">{player.data}')
 
 @patch
 def hear(self:AudioClassifier,
     path, # Path of a file, or an array
     sample_rate: int|None=None, # Rate of an array, in Hz
     top: int=3, # How many labels
-): # HTML with the player
+): # HTML of the figure and the player
     "Spectrogram and likeliest labels of a clip, and a player for it"
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     clip = self._clip(path, sample_rate)
     p = self._probabilities([clip])[0]
     most = p.argsort()[::-1][:top][::-1]
     names = [self.vocab[i] for i in most]
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.4),
-        layout='constrained', width_ratios=(3, 1.4))
+    fig = Figure((7, 2.4), layout='constrained')
+    left, right = fig.subplots(1, 2, width_ratios=(3, 1.4))
     self.settings.show(self.settings.log_mel(clip), 'What it gets', left)
     right.barh(names, p[most])
     right.set(xlim=(0, 1), xlabel='Probability', title='What it says')
-    _shown(fig)
     said = f'{names[-1]}, {p[most[-1]]:.0%}'
-    return play(clip, self.settings.sample_rate, said)
+    return _with_player(fig, f'Spectrogram and likeliest labels: {said}',
+                        play(clip, self.settings.sample_rate, said))
 
 # %% ../nbs/12_predict.ipynb #9ff27295
 def _envelope(samples, n):
@@ -376,7 +380,7 @@ def _windows(blocks, n, hop):
         last = max(0, end - n)
         yield last, crop_or_pad(kept[last - first:], n)
 
-# %% ../nbs/12_predict.ipynb #2209e85a
+# %% ../nbs/12_predict.ipynb #2e2177ca
 def _borders(start, end, seconds):
     "Where each window's own part begins and ends: `(n_windows + 1,)`"
     middle = (np.asarray(start) + np.asarray(end))/2
@@ -395,7 +399,7 @@ def _segments(on, p, borders, vocab):
 
 @dataclass
 class LongPrediction:
-    "What `predict_long` found; times in seconds"
+    "What `AudioClassifier.predict_long` found; times in seconds"
     path: Path # The recording
     seconds: float # Its length
     vocab: list # Labels
@@ -407,11 +411,11 @@ class LongPrediction:
         start: float|None=None, # Of the player; `None`: where it is surest
         seconds: float=5, # Length of what is played
         max_labels: int=10, # Draw the likeliest labels
-    ): # HTML with the player
+    ): # HTML of the figure and the player
         "Waveform, a track for each label, and a player for a short part"
-        import matplotlib.pyplot as plt
-        fig, (above, below) = plt.subplots(2, figsize=(7, 4), sharex=True,
-            layout='constrained', height_ratios=(1, 2))
+        from matplotlib.figure import Figure
+        fig = Figure((7, 4), layout='constrained')
+        above, below = fig.subplots(2, sharex=True, height_ratios=(1, 2))
         low, high = self.envelope[:, ::max(1, self.envelope.shape[1]//4000)]
         t = np.linspace(0, self.seconds, len(low))
         above.fill_between(t, low, high, lw=0)
@@ -425,8 +429,9 @@ class LongPrediction:
                   yticks=np.arange(len(most)) + 0.5,
                   yticklabels=[self.vocab[i] for i in most])
         fig.colorbar(mesh, ax=below, label='Probability')
-        _shown(fig)
-        return self.play(start, seconds)
+        name = Path(self.path).name
+        return _with_player(fig, f'Waveform and labels over time of {name}',
+                            self.play(start, seconds))
 
     def play(self,
         start: float|None=None, # In seconds; `None`: where it is surest
@@ -543,7 +548,7 @@ included. The figures above hold for sounds like those of its validation
 set, at best.
 '''
 
-# %% ../nbs/12_predict.ipynb #0249b126
+# %% ../nbs/12_predict.ipynb #7e5e8766
 @patch
 def save(self:AudioClassifier,
     folder, # Made if it is not there; its three files are replaced
@@ -558,13 +563,14 @@ def save(self:AudioClassifier,
     weights = {k: v.detach().cpu().contiguous() for k, v in
                self.network.state_dict().items()}
     text = json.dumps(config, indent=1, ensure_ascii=False)
-    _replace(folder/_weights_file, lambda p: save_file(weights, p))
+    _replace(folder/_weights_file,
+             lambda p: p.write_bytes(to_bytes(weights)))
     _replace(folder/'config.json', lambda p: p.write_text(text, 'utf8'))
     _replace(folder/'README.md', lambda p: p.write_text(_card(config),
                                                         'utf8'))
     return folder
 
-# %% ../nbs/12_predict.ipynb #f5082415
+# %% ../nbs/12_predict.ipynb #a088ac4b
 def _inside(folder, name):
     "The file of that name in a folder, and nowhere else"
     path = folder/name
@@ -604,7 +610,7 @@ def _read_config(path):
 
 @patch(cls_method=True)
 def load(cls:AudioClassifier,
-    folder, # As `save` made it
+    folder, # As `AudioClassifier.save` made it
 ): # `AudioClassifier`, on the CPU
     """Read a saved classifier; nothing in the folder is run
 
