@@ -103,7 +103,7 @@ class AudioClassifier(nn.Module):
         return (f'{len(self.vocab)} labels, {self.duration} s, {self.arch}, '
                 f'{self.activation}')
 
-# %% ../nbs/12_predict.ipynb #bef5fc66
+# %% ../nbs/12_predict.ipynb #51cb441e
 def _activation(loss_func, n):
     "'softmax' or 'sigmoid': what belongs to a loss function"
     plain = {'CrossEntropyLoss': 'softmax', 'BCEWithLogitsLoss': 'sigmoid'}
@@ -139,7 +139,7 @@ def _provenance(learn):
     from audio_tutorial import __version__
     dls, seen = learn.dls, vars(learn.recorder) # empty before a training
     final = dict(zip(seen.get('metric_names', [])[1:],
-                     map(float, seen.get('final_record', []))))
+                     map(float, getattr(learn, 'final_record', []))))
     return dict(date=f'{datetime.date.today()}', metrics=final,
         epochs_of_last_fit=getattr(learn, 'n_epoch', 0),
         n_train=len(dls.train_ds),
