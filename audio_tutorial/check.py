@@ -7,7 +7,8 @@ __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft',
            'hop_for_frames', 'sound_from_magnitude', 'stft_rows', 'own_filterbank', 'smallest_settings',
            'pitch_pattern', 'fewest_notes', 'nearest_family', 'picture_size', 'grey_picture', 'small_pictures',
            'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity', 'better_settings',
-           'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline']
+           'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline', 'window_count', 'merge_labels',
+           'smooth_track', 'speaker_pattern', 'leaking_groups', 'best_duration']
 
 # %% ../nbs/90_check.ipynb #31d26ed9
 import io, re, tempfile
@@ -445,3 +446,91 @@ def better_baseline(
         answer, lambda x: settings.log_mel(x).mean(axis=1)))
     return got > to_beat, (f'{got:.1%} come out right; with the mean of each '
                            f'band {to_beat:.1%}.')
+
+# %% ../nbs/90_check.ipynb #9bac51ed
+@_check
+def window_count(
+    answer: int, # Windows of 4 s, every 3 s, in 60 s
+): # Verdict
+    "Chapter 12, exercise 1"
+    return answer == (60 - 4)//3 + 2, ('Those that begin at a whole number '
+        'of hops and fit, and the one at the end.')
+
+@_check
+def merge_labels(
+    answer, # Function from a list of labels to [(label, how many), ...]
+): # Verdict
+    "Chapter 12, exercise 2"
+    for labels, wanted in (('aab', [('a', 2), ('b', 1)]), ('', []),
+                           ('abba', [('a', 1), ('b', 2), ('a', 1)])):
+        got = [tuple(s) for s in answer(list(labels))]
+        if got != wanted: return False, f'{list(labels)} is not {got}.'
+    return True, 'Every label in its run.'
+
+def _noisy_track(seed, n=300, n_labels=5):
+    "Which label holds in each window, and unsure probabilities of it"
+    rng = np.random.default_rng(seed)
+    runs = [[rng.integers(n_labels)]*rng.integers(8, 40) for _ in range(n)]
+    truth = np.concatenate(runs)[:n]
+    scores = rng.normal(0, 1.5, (n, n_labels)) + 2*np.eye(n_labels)[truth]
+    p = np.exp(scores)
+    return truth, p/p.sum(axis=1, keepdims=True)
+
+@_check
+def smooth_track(
+    answer, # Function from `(n_windows, n_labels)` to the same shape
+): # Verdict, with the share that is right and the one to beat
+    "Chapter 12, exercise 3"
+    ours, to_beat = [], []
+    for seed in range(5):
+        truth, p = _noisy_track(seed)
+        got = np.asarray(answer(p.copy()))
+        if got.shape != p.shape: return False, f'Its shape is {got.shape}.'
+        padded = np.pad(p, ((1, 1), (0, 0)), mode='edge')
+        three = padded[:-2] + padded[1:-1] + padded[2:]
+        for shares, track in (ours, got), (to_beat, three):
+            shares.append((track.argmax(axis=1) == truth).mean())
+    return np.mean(ours) > np.mean(to_beat), (
+        f'{np.mean(ours):.1%} of the windows come out right; averages over '
+        f'three reach {np.mean(to_beat):.1%}.')
+
+# %% ../nbs/90_check.ipynb #88395d48
+@_check
+def speaker_pattern(
+    answer: str, # Regular expression whose first group is the speaker
+): # Verdict
+    "Chapter 13, exercise 1"
+    for name, who in (('7_jackson_32.wav', 'jackson'),
+                      ('0_theo_4.wav', 'theo')):
+        m = re.search(answer, name)
+        if not m or not m.groups(): return False, f'No group in {name}.'
+        if m[1] != who: return False, f'It takes {m[1]!r} out of {name}.'
+    return True, 'Between the underscores.'
+
+@_check
+def leaking_groups(
+    answer, # Function from (groups, booleans) to a sorted list of groups
+): # Verdict
+    "Chapter 13, exercise 2"
+    for groups, valid, wanted in (('abab', (0, 0, 1, 0), ['a']),
+                                  ('aabb', (0, 0, 1, 1), []),
+                                  ('ccba', (1, 0, 1, 1), ['c'])):
+        got = list(answer(list(groups), list(map(bool, valid))))
+        if got != wanted:
+            return False, f'{list(groups)} with {valid} is not {got}.'
+    return True, 'None is what you want to see.'
+
+@_check
+def best_duration(
+    answer, # Function from lengths in seconds to one length
+): # Verdict, with the seconds per clip and those to beat
+    "Chapter 13, exercise 3"
+    rng, ours, to_beat = np.random.default_rng(0), [], []
+    for middle, spread in (1, 0.3), (3, 0.6), (8, 1):
+        lengths = middle*np.exp(rng.normal(0, spread, 500))
+        for off, d in ((ours, float(answer(lengths.tolist()))),
+                       (to_beat, np.quantile(lengths, 0.9))):
+            off.append(np.abs(lengths - d).mean())
+    return sum(ours) < sum(to_beat), (
+        f'{np.mean(ours):.2f} s lost or wasted per clip; nine of ten '
+        f'leaves {np.mean(to_beat):.2f} s.')
