@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from audio_tutorial.batches import MelSpectrogram, batch_to_db
+from audio_tutorial.batches import MelSpectrogram, batch_to_db, to_float
 from audio_tutorial.clips import compare, example_clip, load_clip
 from audio_tutorial.mel import MelSettings, compare_db
 
@@ -125,6 +125,7 @@ def test_silence_is_0_db_everywhere_and_leaves_its_neighbours_alone(clips, s):
 def test_int16_is_divided_by_32768(clips):
     whole, m = (clips*32768).round().to(torch.int16), MelSpectrogram(MelSettings(), decibels=False)
     assert torch.equal(m(whole), m(whole.float()/32768))
+    assert torch.equal(to_float(whole), whole.float()/32768) and to_float(clips) is clips
     lowest = torch.full((1, 4000), -32768, dtype=torch.int16)
     assert torch.equal(m(lowest), m(-torch.ones(1, 4000)))
 
@@ -242,6 +243,12 @@ def test_constants_move_with_the_module(clips):
     y = m(clips)
     assert {b.device.type for b in m.to('meta').buffers()} == {'meta'}
     assert torch.equal(m.to_empty(device='cpu')(clips), y)
+
+
+def test_moving_to_where_it_is_makes_nothing_anew():
+    m = MelSpectrogram(MelSettings())
+    bank = m.bank
+    assert m.to('cpu').bank is bank
 
 
 def test_exports_with_any_batch_size(clips):
