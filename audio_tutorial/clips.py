@@ -109,14 +109,14 @@ def _open(path):
         reason = getattr(e, 'error_string', e)
         raise AudioError(f'cannot use {path}: {reason}') from e
 
-def _blocks(f, start, stop):
+def _blocks(f, start, stop, dtype='float32'):
     """Frames `start` to `stop` of an open sound file, `(n, channels)` each
 
     At most 4 MB at a time: a header may promise what the file lacks."""
     todo = stop - start
     if start: f.seek(start)
     while todo > 0:
-        block = f.read(min(2**20//f.channels, todo), 'float32', True)
+        block = f.read(min(2**20//f.channels, todo), dtype, True)
         if not len(block): break
         if not np.isfinite(block).all():
             raise AudioError('NaN or infinite samples')
@@ -127,8 +127,8 @@ def _blocks(f, start, stop):
     if missing > 0 or _is_cut_off(f.extra_info):
         raise AudioError('it is cut off: its header promises more samples')
 
-def _read(f, offset, duration):
-    "Mono float32 samples of an open sound file from `offset` on"
+def _read(f, offset, duration, dtype):
+    "Mono samples of an open sound file from `offset` on"
     start = int(offset*f.samplerate)
     stop = f.frames if duration is None else min(f.frames,
         start + ceil(duration*f.samplerate))
@@ -136,7 +136,8 @@ def _read(f, offset, duration):
         raise AudioError(f'it ends at {f.frames/f.samplerate:.2f} s, '
                          f'before the offset of {offset} s')
     with np.errstate(over='ignore'): # beyond float32: infinite, refused
-        parts = [b.mean(axis=1) for b in _blocks(f, start, stop)]
+        parts = [b[:, 0] if f.channels == 1 else b.mean(axis=1)
+                 for b in _blocks(f, start, stop, dtype)]
     if not parts: raise AudioError('it holds no samples')
     return np.concatenate(parts)
 
@@ -147,12 +148,15 @@ def load_clip(
     sample_rate: int|None=None, # Rate wanted, in Hz; `None`: the file's own
     offset: float=0, # Where to start, in seconds
     duration: float|None=None, # Length wanted, in seconds; `None`: the rest
+    keep_int16: bool=False, # Leave 16-bit mono at the rate wanted as it is
 ) -> tuple: # (samples float32 `(n_samples,)`, sample_rate in Hz)
     """Load a sound file as mono float32 samples, where full scale is 1
 
     Channels are averaged, the rate is changed by soxr (quality HQ, as in
     `librosa.load`), and with `duration` the length is exactly
-    `round(duration*sample_rate)`: `crop_or_pad` fills up with zeros.
+    `round(duration*sample_rate)`: `crop_or_pad` fills up with zeros. With
+    `keep_int16`, samples of which nothing has to be computed, because the
+    file is mono, of 16 bits and at `sample_rate`, stay int16.
 
     Raises `FileNotFoundError` for a missing file and `AudioError` for one
     that is empty, cut off, not decodable, not to be read, no file at all,
@@ -165,7 +169,11 @@ def load_clip(
     if duration is not None and not 0 < duration < np.inf:
         raise ValueError(f'duration must be above 0 s, not {duration}')
     with _open(path) as f:
-        samples, rate = _read(f, offset, duration), f.samplerate
+        rate = f.samplerate
+        whole = (keep_int16 and (f.subtype, f.channels) == ('PCM_16', 1)
+                 and sample_rate in (None, rate))
+        dtype = 'int16' if whole else 'float32'
+        samples = _read(f, offset, duration, dtype)
         if sample_rate is not None and sample_rate != rate:
             n_samples = ceil(len(samples)*(sample_rate/rate)) # librosa's
             samples = soxr.resample(samples, rate, sample_rate)

@@ -85,6 +85,23 @@ def test_lossy_formats_load(tmp_path, format):
     assert 0.3 < np.std(samples) < 0.4
 
 
+@pytest.mark.parametrize('format', ['WAV', 'FLAC'])
+def test_16_bits_can_be_kept(tmp_path, noise, format):
+    path = written(tmp_path/'x', encoded(noise, format, subtype='PCM_16'))
+    for sample_rate in None, RATE:
+        kept, rate = load_clip(path, sample_rate, offset=0.25, duration=1, keep_int16=True)
+        assert kept.dtype == np.int16 and rate == RATE
+        assert np.array_equal(kept/32768, load_clip(path, sample_rate, offset=0.25, duration=1)[0])
+
+
+@pytest.mark.parametrize('channels, subtype, sample_rate', [(2, 'PCM_16', RATE), (1, 'PCM_24', RATE), (1, 'FLOAT', RATE),
+                                                            (1, 'PCM_U8', RATE), (1, 'PCM_16', 8000)])
+def test_what_has_to_be_computed_is_float32(tmp_path, noise, channels, subtype, sample_rate):
+    path = written(tmp_path/'x', encoded(np.stack([noise]*channels, axis=1), 'WAV', subtype=subtype))
+    kept, _ = load_clip(path, sample_rate, keep_int16=True)
+    assert kept.dtype == np.float32 and np.array_equal(kept, load_clip(path, sample_rate)[0])
+
+
 def test_full_scale_is_one(tmp_path):
     sf.write(tmp_path/'x.wav', np.array([-32768, 0, 16384, 32767], 'int16'), RATE)
     assert load_clip(tmp_path/'x.wav')[0].tolist() == [-1, 0, 0.5, 32767/32768]
