@@ -7,12 +7,14 @@ import pytest
 import soundfile as sf
 import torch
 import torchvision
-from fastai.vision.all import CategoryBlock, DataBlock, Tensor, accuracy, get_files, load_learner, set_seed
+from fastai.vision.all import (CategoryBlock, DataBlock, ItemTransform, Tensor, accuracy, get_files, load_learner,
+                               set_seed)
 from torch import nn
 
 from audio_tutorial.batches import MelSpectrogram
 from audio_tutorial.clips import AudioError, load_clip
-from audio_tutorial.learner import (AudioBlock, BatchTransform, LoadClip, TensorSpectrogram, audio_learner, repeats)
+from audio_tutorial.learner import (AudioBlock, BatchTransform, LoadClip, TensorSpectrogram, audio_learner, in_memory,
+                                    repeats)
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.networks import create_body, create_network
 from audio_tutorial.notes import ParentSplitter, family, make_notes
@@ -128,6 +130,7 @@ def test_a_bad_file_is_named_through_a_worker(tmp_path, notes):
     bad.write_bytes(bad.read_bytes()[:1000])
     dls = loaders(tmp_path, bs=4, num_workers=1)
     with pytest.raises(AudioError, match=bad.name): list(dls.valid)
+    with pytest.raises(AudioError, match=bad.name): in_memory(dls)
 
 
 def test_another_rate_is_refused():
@@ -143,6 +146,133 @@ def test_show_batch_has_a_picture_and_a_player_for_each(notes, capsys, monkeypat
     loaders(notes).show_batch(max_n=2)
     html = shown[0].data
     assert html.count('<audio') == html.count('<img alt="Waveform') == 2
+
+
+# 16 bits
+
+class Look(nn.Module):
+    "Keeps what it was given"
+    def forward(self, x):
+        self.seen = x
+        return x
+
+
+def test_16_bit_clips_travel_as_whole_numbers_and_modules_see_floats(notes):
+    look = Look()
+    dls = loaders(notes, [BatchTransform(look, 0)])
+    item, batch = dls.valid_ds[0][0], dls.valid.one_batch()[0]
+    assert item.dtype == torch.int16 and look.seen.dtype == torch.float32
+    assert torch.equal(look.seen[0].as_subclass(Tensor), item.as_subclass(Tensor)/32768)
+    assert batch.waveform.dtype == torch.float32
+
+
+@pytest.mark.parametrize('other', [dict(subtype='PCM_24'), dict(subtype='FLOAT'), dict(samplerate=8000), dict(stereo=1)],
+                         ids=str)
+def test_a_batch_of_16_bit_and_other_clips_is_right(tmp_path, notes, other):
+    for side in 'train', 'valid':
+        (tmp_path/side).mkdir()
+        for i, path in enumerate(sorted((notes/'valid').glob('*.wav'))[:4]):
+            samples, rate = sf.read(path)
+            how = dict(samplerate=rate, subtype='PCM_16') | (other if i % 2 else {})
+            if how.pop('stereo', False): samples = np.stack([samples, samples*0.5], axis=1)
+            sf.write(tmp_path/side/path.name, samples, **how)
+    for keep in lambda dls: dls, in_memory:
+        x, _ = keep(loaders(tmp_path, bs=4, duration=2)).valid.one_batch()
+        for wave, path in zip(x.waveform, sorted((tmp_path/'valid').glob('*.wav'))):
+            clip, _ = load_clip(path, 16000)
+            middle = (len(clip) - 32000)//2
+            assert np.array_equal(wave.numpy(), clip[middle:middle + 32000])
+
+
+# From memory
+
+@pytest.fixture(scope='module')
+def uneven(tmp_path_factory, notes):
+    "The notes, cut to lengths from 1 to 3.8 s"
+    root = tmp_path_factory.mktemp('uneven')
+    for i, path in enumerate(sorted(notes.rglob('*.wav'))):
+        to = root/path.relative_to(notes)
+        to.parent.mkdir(exist_ok=True)
+        samples, rate = sf.read(path, dtype='int16')
+        sf.write(to, samples[:16000 + 16*(i*997 % 2800)], rate, 'PCM_16')
+    return root
+
+
+def keep_files(dls): return dls
+
+
+def two_epochs(dls):
+    "Everything that both loaders give in two epochs"
+    random.seed(0)
+    return [t for _ in range(2) for dl in (dls.train, dls.valid) for x, y in dl for t in (x.waveform, x, y)]
+
+
+@pytest.mark.parametrize('folder, duration', [('notes', 4), ('notes', 1.5), ('uneven', 2)])
+def test_memory_serves_what_the_files_give(request, folder, duration):
+    made = []
+    for keep in keep_files, in_memory:
+        set_seed(1)
+        made.append(two_epochs(keep(loaders(request.getfixturevalue(folder), duration=duration))))
+    assert len(made[0]) == len(made[1]) == 2*3*(5 + 3)
+    for a, b in zip(*made): assert type(a) is type(b) and torch.equal(a, b)
+    first, second = made[1][:15], made[1][24:39]
+    assert not all(torch.equal(a, b) for a, b in zip(first, second)), 'each epoch has an order of its own'
+
+
+def test_losses_are_those_of_the_files(tmp_path, uneven):
+    losses = []
+    for keep in keep_files, in_memory:
+        set_seed(2, reproducible=True)
+        learn = audio_learner(keep(loaders(uneven, duration=1)), 'squeezenet1_1', pretrained=False, path=tmp_path)
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2)
+        losses.append([float(loss) for loss in learn.recorder.losses + learn.recorder.values[-1]])
+    assert losses[0] == losses[1] and len(losses[0]) > 10
+
+
+def test_memory_holds_whole_clips_as_whole_numbers(uneven):
+    dls = in_memory(loaders(uneven, duration=2, num_workers=1))
+    memory, lengths = dls.train.dataset._memory, [sf.info(f).frames for f in dls.train.items]
+    assert memory.samples.dtype == torch.int16
+    assert len(memory.samples) == sum(max(32000, n) for n in lengths)
+    assert dls.train.fake_l.num_workers == 0
+    assert dls.train.new(shuffle=False).dataset._memory is memory
+
+
+def test_from_memory_everything_else_is_as_ever(tmp_path, notes, monkeypatch):
+    import IPython.display
+    shown = []
+    monkeypatch.setattr(IPython.display, 'display', shown.append)
+    dls = in_memory(loaders(notes))
+    dls.show_batch(max_n=1)
+    assert shown[0].data.count('<audio') == 1
+    learn = audio_learner(dls, 'squeezenet1_1', pretrained=False, path=tmp_path)
+    paths = sorted((notes/'train').glob('*.wav'))[:3] # not in the loaders' order
+    with learn.no_bar():
+        alone = [learn.predict(p)[2] for p in paths]
+        many, _ = learn.get_preds(dl=learn.dls.test_dl(paths))
+        assert len(learn.get_preds(ds_idx=1)[0]) == len(dls.valid_ds)
+        learn.export('small.pkl')
+    again = load_learner(tmp_path/'small.pkl')
+    with again.no_bar(): alone.append(again.predict(paths[0])[2])
+    assert torch.allclose(torch.stack(alone), many[[0, 1, 2, 0]], atol=1e-5)
+    weights = sum(p.nbytes for p in learn.model.parameters())
+    assert (tmp_path/'small.pkl').stat().st_size < 1.5*weights, 'the clips are not in it'
+    assert hasattr(dls.valid.dataset, '_memory'), 'and the learner still has them'
+
+
+class ByItem(ItemTransform):
+    def encodes(self, item): return item
+
+
+def test_what_memory_cannot_serve_is_refused(notes):
+    def block(*blocks, **kwargs):
+        return DataBlock(blocks=blocks, get_items=lambda p: sorted(get_files(p, extensions='.wav')),
+                         splitter=ParentSplitter(), **kwargs).dataloaders(notes, num_workers=0, bs=4)
+    audio = AudioBlock(SETTINGS)
+    for dls, reason in ((block(audio, CategoryBlock, get_y=family, item_tfms=ByItem()), "'ByItem'.*batch_tfms"),
+                        (block(audio, audio), 'one AudioBlock'),
+                        (block(CategoryBlock, CategoryBlock, get_x=family, get_y=family), 'loaders of an AudioBlock')):
+        with pytest.raises(ValueError, match=reason): in_memory(dls)
 
 
 # The learner
