@@ -198,7 +198,8 @@ class _Memory:
         starts = [self.offsets[i] + self.load.start(self.lengths[i])
                   for i in indices]
         windows = self.samples.unfold(0, self.load.n_samples, 1)
-        clips = windows[torch.tensor(starts, device=windows.device)]
+        starts = torch.tensor(starts, device=windows.device)
+        clips = windows.index_select(0, starts)
         return (TensorAudio(clips, sample_rate=self.load.sample_rate),
                 *(labels[indices] for labels in self.labels))
 

@@ -1,0 +1,113 @@
+"""Measure speed and memory side by side, print tables of ratios, and write bench/results/MACHINE.json
+
+Each library runs in a process of its own. They take turns, nobody computes beside another, and that all give the same
+numbers is asserted first. The page "How fast is it?" of the book shows the results. Run it on an idle machine."""
+import argparse, datetime, json, os, platform, re, sys, tempfile, time
+from pathlib import Path
+
+from bench import epoch, loading, memory, tables, transform
+from bench.turns import ROOT, contestants, rounds
+
+SETTINGS = [dict(n_fft=1024, hop_length=256, n_mels=40), dict(n_fft=1024, hop_length=256, n_mels=128),
+            dict(n_fft=2048, hop_length=512, n_mels=128), dict(n_fft=400, hop_length=160, n_mels=80)]
+SIZES = [(1, 4), (16, 1), (16, 10), (256, 1), (256, 10)] # batch and seconds, against torchaudio alone
+start = time.monotonic()
+
+def say(text): print(f"[{time.monotonic() - start:4.0f} s] {text}", flush=True)
+
+def machine():
+    "What the figures depend on"
+    import torch
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
+    return dict(cpu=found[1] if found else platform.processor() or platform.machine(),
+                cores=os.cpu_count(), threads=torch.get_num_threads(), torch=torch.__version__,
+                gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None)
+
+def file_name(machine):
+    "`amd-epyc-2-cores.json`"
+    name = machine["gpu"] or f"{machine['cpu']} {machine['cores']} cores"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".json"
+
+def measure_transform(device, size, folder):
+    "Clips per second of all in batches of 64 clips, and of two of them in other batches"
+    names = [n for n in transform.CONTESTANTS if device == "cpu" or n not in
+             ("librosa, clip by clip", "librosa, whole batch", "audioflux")]
+    done = []
+    with contestants("transform", names, device=device) as made:
+        for settings in SETTINGS:
+            some = {n: c for n, c in made.items() if transform.can(n, settings)}
+            transform.check_equal(some, settings, folder)
+            say(f"{device}: {tables.setting_name(settings)}: all give the same numbers")
+            for batch, seconds in [(size["batch"], size["seconds"]), *size["sizes"]]:
+                own = some if not done or (batch, seconds) == (size["batch"], size["seconds"]) else \
+                    {n: some[n] for n in ("ours", "torchaudio")}
+                loops = max(1, round(size["batch"]*size["seconds"]/(batch*seconds)))
+                rates = rounds(own, size["rounds"], 2, settings=settings, batch=batch, seconds=seconds, loops=loops)
+                done.append(dict(device=device, settings=settings, batch=batch, seconds=seconds, rates=rates))
+                r = tables.ratio(rates["ours"], rates["torchaudio"])
+                say(f"  {tables.case_name(done[-1])}: {tables.shown(r)} times as fast as torchaudio")
+    return done
+
+def measure_memory(size):
+    "Peak memory in MB beyond the batch, each time in a new process"
+    if not Path("/proc/self/clear_refs").exists(): return None
+    found = {name: [] for name in memory.CONTESTANTS}
+    for _ in range(size["memory_rounds"]):
+        for name in found:
+            with contestants("memory", [name]) as made:
+                found[name].append(made[name].turn(settings=SETTINGS[0], batch=size["memory_batch"], seconds=4))
+    return found
+
+def prepare_notes(size, folder):
+    "Notes and their pictures: `(folder of sounds, {channels: folder of pictures}, seconds spent drawing)`"
+    from audio_tutorial.images import draw_images
+    from audio_tutorial.notes import make_notes
+    sounds = make_notes(folder/"sounds", size["notes"], 20, seed=0, progress=False)
+    begin = time.perf_counter()
+    for n_in in 3, 1: draw_images(sounds, folder/str(n_in), rgb=n_in == 3, progress=False)
+    return sounds, {str(n): str(folder/str(n)) for n in (3, 1)}, time.perf_counter() - begin
+
+def measure(size):
+    "All of it: what goes into the file"
+    about = machine()
+    result = dict(machine=about, date=datetime.date.today().isoformat(), rounds=size["rounds"])
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        result["transform"] = measure_transform("cpu", size, folder)
+        if about["gpu"]: result["transform"] += measure_transform("cuda", size, folder)
+        say("memory")
+        result["memory"] = measure_memory(size)
+        say("notes, and their pictures")
+        sounds, folders, result["drawing"] = prepare_notes(size, folder)
+        result["notes"] = size["notes"] + 20
+        files = sorted(map(str, sounds.rglob("*.wav")))[:200]
+        with contestants("loading", list(loading.CONTESTANTS), files=files) as made:
+            loading.check_equal(made, folder)
+            say("loading: all give the same samples")
+            result["loading"] = rounds(made, size["rounds"])
+        result |= {k: size["gpu" if about["gpu"] else "epoch"][k] for k in ("batch", "copies", "arch")}
+        options = {k: result[k] for k in ("batch", "copies", "arch")}
+        with contestants("epoch", list(epoch.CONTESTANTS), sounds=str(sounds), folders=folders, **options) as made:
+            say("epochs")
+            result["epoch"] = rounds(made, size["epoch_rounds"])
+    return result
+
+FULL = dict(rounds=9, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256, epoch_rounds=6,
+            epoch=dict(batch=32, copies=1, arch="resnet18"), gpu=dict(batch=256, copies=20, arch="resnet18"))
+TINY = dict(rounds=2, batch=2, seconds=1, sizes=[(1, 1)], memory_rounds=1, memory_batch=2, notes=20, epoch_rounds=1,
+            epoch=dict(batch=10, copies=1, arch="squeezenet1_1"), gpu=dict(batch=10, copies=1, arch="squeezenet1_1"))
+
+def main(argv=None):
+    "The command"
+    p = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--tiny", action="store_true", help="run everything on next to nothing: the figures mean nothing")
+    p.add_argument("--out", type=Path, default=ROOT/"bench/results", help="folder of results (default: bench/results)")
+    args = p.parse_args(argv)
+    result = measure(TINY if args.tiny else FULL)
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out/file_name(result["machine"])
+    file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print("\n" + tables.report(result))
+    say(f"written to {os.path.relpath(file)}")
+
+if __name__ == "__main__": main()

@@ -1,0 +1,112 @@
+"Measured results as tables of ratios"
+import json
+from pathlib import Path
+from statistics import median
+
+def ratio(ours, theirs):
+    "Round by round: median, smallest, largest"
+    each = [a/b for a, b in zip(ours, theirs)]
+    return median(each), min(each), max(each)
+
+def shown(r): return f"{r[0]:.2f} ({r[1]:.2f} to {r[2]:.2f})"
+
+def table(head, rows):
+    "A Markdown table, its first column to the left"
+    lines = [head, [":--"] + ["--:"]*(len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+def setting_name(settings): return "{n_fft}/{hop_length}/{n_mels}".format(**settings)
+
+def case_name(case):
+    return f"{setting_name(case['settings'])}, {case['batch']} × {case['seconds']} s"
+
+def transform_table(case):
+    "Clips per second of everybody in one case"
+    rates = case["rates"]
+    rows = [(name, f"{median(r):,.0f}", f"{min(r):,.0f} to {max(r):,.0f}",
+             "" if name == "ours" else shown(ratio(rates["ours"], r))) for name, r in rates.items()]
+    return table(["mel power", "clips/s", "slowest to fastest round", "ours is so many times as fast"], rows)
+
+def sizes_table(cases):
+    "Ours against torchaudio: settings down, sizes of the batch across"
+    sizes = list(dict.fromkeys((c["batch"], c["seconds"]) for c in cases))
+    settings = list(dict.fromkeys(setting_name(c["settings"]) for c in cases))
+    found = {(setting_name(c["settings"]), c["batch"], c["seconds"]): c["rates"] for c in cases}
+    rows = [[s, *(f"{ratio(found[s, *size]['ours'], found[s, *size]['torchaudio'])[0]:.1f}" for size in sizes)]
+            for s in settings]
+    return table(["settings", *(f"{b} × {s} s" for b, s in sizes)], rows)
+
+def loading_table(times):
+    base = times["librosa.load"]
+    return table(["reading a file", "µs per clip", "librosa.load takes so many times as long"],
+                 [(name, f"{median(t):,.0f}", shown(ratio(base, t))) for name, t in times.items()])
+
+PARTS = "load", "transform", "forward", "backward", "rest"
+
+def epoch_table(epochs):
+    rows = []
+    for way, turns in epochs.items():
+        total = [t["total"] for t in turns]
+        parts = [f"{median(1e3*t[p]/t['clips'] for t in turns):.2f}" for p in PARTS]
+        rows.append((way, f"{median(t['clips']/t['total'] for t in turns):,.0f}", *parts,
+                     shown(ratio(total, [t["total"] for t in epochs["pictures, RGB"]]))))
+    return table(["way", "clips/s", *(f"{p}, ms per clip" for p in PARTS), "÷ RGB pictures"], rows)
+
+def goals(result):
+    "What the project asks of itself: `(what, measured, must, aim, met)`"
+    rows = []
+    def at_least(what, value, must, aim): rows.append((what, value, f"≥ {must}", f"≥ {aim}", value >= must))
+    def at_most(what, value, must, aim): rows.append((what, value, f"≤ {must}", f"≤ {aim}", value <= must))
+    def worst(cases, rival="torchaudio"): return min(ratio(c["rates"]["ours"], c["rates"][rival])[0] for c in cases)
+    cpu = [c for c in result["transform"] if c["device"] == "cpu"]
+    first = [c for c in cpu if "rfft alone" in c["rates"]]
+    if main := [c for c in first if setting_name(c["settings"]) in ("1024/256/40", "1024/256/128")]:
+        at_least("transform ÷ torchaudio, 1024/256, batch of 64", worst(main), 4, 5)
+        at_least("transform ÷ librosa clip by clip, the same", worst(main, "librosa, clip by clip"), 3, 4)
+        at_least("transform ÷ `rfft` alone, the same", worst(main, "rfft alone"), 0.4, 0.5)
+    if others := [c for c in cpu if c["batch"] > 1 and c not in main]:
+        at_least("transform ÷ torchaudio, all other settings and sizes", worst(others), 2.5, 2.5)
+    if single := [c for c in cpu if c["batch"] == 1]: at_least("transform ÷ torchaudio, a single clip", worst(single), 1, 1)
+    if memory := result.get("memory"):
+        at_most("memory ÷ torchaudio's, 256 clips of 4 s", median(memory["ours"])/median(memory["torchaudio"]), 0.25, 0.25)
+    epochs = {way: [t["total"] for t in turns] for way, turns in result["epoch"].items()}
+    for way in "on the fly, from files", "on the fly, from memory":
+        at_most(f"epoch {way} ÷ RGB pictures", ratio(epochs[way], epochs["pictures, RGB"])[0], 1.0, 0.9)
+        at_most(f"epoch {way} ÷ grey pictures", ratio(epochs[way], epochs["pictures, grey"])[0], 1.05, 1.0)
+    if result["machine"]["gpu"]:
+        share = median(t["transform"]/t["total"] for t in result["epoch"]["on the fly, from memory"])
+        at_most("share of a training step spent on spectrograms", share, 0.05, 0.03)
+    return rows
+
+def goals_table(result):
+    return table(["ratio", "measured", "must", "aim", "met"],
+                 [(what, f"{value:.2f}", must, aim, "yes" if met else "**no**")
+                  for what, value, must, aim, met in goals(result)])
+
+def report(result) -> str:
+    "All tables of one machine, as Markdown"
+    m = result["machine"]
+    made = [f"## {m['gpu'] or m['cpu']}\n\n{m['cpu']}, {m['cores']} cores, {m['threads']} threads; "
+            + (f"{m['gpu']}; " if m["gpu"] else "") + f"torch {m['torch']}; {result['date']}, "
+            f"{result['rounds']} rounds. Ratios are medians over the rounds, with the smallest and the largest.",
+            goals_table(result)]
+    for case in result["transform"]:
+        if "rfft alone" in case["rates"]:
+            made += [f"**Spectrograms on the {case['device'].upper()}: {case_name(case)}**", transform_table(case)]
+    if sizes := [c for c in result["transform"] if "rfft alone" not in c["rates"]]:
+        made += ["**Times as fast as torchaudio, batches of other sizes**", sizes_table(sizes)]
+    if memory := result.get("memory"):
+        made += ["**Memory beyond the batch itself, 256 clips of 4 s**",
+                 table(["mel power", "MB"], [(name, f"{median(mb):,.0f}") for name, mb in memory.items()])]
+    made += ["**Reading 16-bit files of 4 s**", loading_table(result["loading"])]
+    made += [f"**An epoch of {result['arch']}, batches of {result['batch']}**", epoch_table(result["epoch"]),
+             f"Drawing the pictures took {result['drawing']:.1f} s for {result['notes']} notes, RGB and grey together."]
+    return "\n\n".join(made) + "\n"
+
+def all_reports(
+    folder: Path, # Of results, a JSON file per machine
+) -> str: # Markdown
+    "The reports of all machines that were measured"
+    files = sorted(Path(folder).glob("*.json"))
+    if not files: return "Nothing has been measured yet: `make bench` does it."
+    return "\n".join(report(json.loads(f.read_text())) for f in files)
