@@ -1,5 +1,6 @@
 # make book    run the chapters and render them into _build/html (PROFILE=book; others: see settings.ini)
 # make test    run the tests, every chapter under [quick], the book from those, and a chapter from the built wheel
+# make bench   measure speed beside other libraries, on an idle machine; the book's page "How fast is it?" shows it
 # make export  after a change in nbs/: clean the notebooks and write audio_tutorial/ from them
 # make lock    bring requirements.lock to the newest versions that pyproject.toml allows
 # make serve   show the book at http://localhost:8000
@@ -11,7 +12,7 @@ UV := $(BIN)/python -m uv
 SETUP := $(VENV)/.stamp
 PYTHONS := python3 python3.13 python3.12 python3.11
 
-.PHONY: book test setup export lock serve clean
+.PHONY: book test setup export bench lock serve clean
 
 book: $(SETUP)
 	$(BIN)/python book/build.py --profile $(PROFILE) --out _build
@@ -49,6 +50,9 @@ export: $(SETUP)
 	@$(BIN)/python -c "$$CLEAR_OUTPUTS" nbs/*.ipynb
 	$(BIN)/nbdev-clean
 	env -u IN_TEST $(BIN)/nbdev-export
+
+bench: $(SETUP)
+	$(BIN)/python -m bench
 
 lock: $(SETUP)
 	$(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \

@@ -114,9 +114,9 @@ class MelSpectrogram(nn.Module):
         frames = padded.unfold(-1, n_fft, self.settings.hop_length)*window
         parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
         power = parts[..., 0] + parts[..., 1] # real² + imaginary²
-        made = [bank[rows, bins] @ power[..., bins].mT
+        made = [power[..., bins] @ bank[rows, bins].T
                 for rows, bins in self.groups]
-        return torch.cat(made, dim=-2)
+        return torch.cat(made, dim=-1).mT
 
     def forward(self,
         x, # Waveforms `(batch, n_samples)`: float in [−1, 1], or int16

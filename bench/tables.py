@@ -50,7 +50,7 @@ def epoch_table(epochs):
         parts = [f"{median(1e3*t[p]/t['clips'] for t in turns):.2f}" for p in PARTS]
         rows.append((way, f"{median(t['clips']/t['total'] for t in turns):,.0f}", *parts,
                      shown(ratio(total, [t["total"] for t in epochs["pictures, RGB"]]))))
-    return table(["way", "clips/s", *(f"{p}, ms per clip" for p in PARTS), "÷ RGB pictures"], rows)
+    return table(["way", "clips/s", *PARTS, "÷ RGB pictures"], rows)
 
 def goals(result):
     "What the project asks of itself: `(what, measured, must, aim, met)`"
@@ -99,7 +99,8 @@ def report(result) -> str:
         made += ["**Memory beyond the batch itself, 256 clips of 4 s**",
                  table(["mel power", "MB"], [(name, f"{median(mb):,.0f}") for name, mb in memory.items()])]
     made += ["**Reading 16-bit files of 4 s**", loading_table(result["loading"])]
-    made += [f"**An epoch of {result['arch']}, batches of {result['batch']}**", epoch_table(result["epoch"]),
+    made += [f"**An epoch of {result['arch']}, batches of {result['batch']}; its parts in ms per clip**",
+             epoch_table(result["epoch"]),
              f"Drawing the pictures took {result['drawing']:.1f} s for {result['notes']} notes, RGB and grey together."]
     return "\n\n".join(made) + "\n"
 

@@ -9,6 +9,9 @@ import nbformat, papermill, yaml
 from nbclient.exceptions import DeadKernelError
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT)) # for bench
+from bench.tables import all_reports
+
 BIN = Path(sys.executable).parent
 DIRECTIVE = re.compile(r"\s*#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
 TAGS = {"hide": "remove-cell", "default_exp": "remove-cell", "hide_input": "remove-input",
@@ -240,7 +243,7 @@ def stage(
     src: Path, # Folder to fill, laid out as the repository is
     executed: list, # `(name, notebook as it ran)` of every chapter
 ) -> list: # The pages to expect
-    "Lay out the sources of the book: chapters as they ran, book/, a reference page per module"
+    "Lay out the sources of the book: chapters as they ran, book/, a reference page per module, measured speed"
     shutil.rmtree(src, ignore_errors=True)
     shutil.copytree(root/"book", src/"book", ignore=shutil.ignore_patterns("__pycache__", "build.py"))
     (src/"nbs").mkdir()
@@ -248,6 +251,9 @@ def stage(
     (src/"book/api").mkdir()
     found = modules([root/"nbs"/f"{name}.ipynb" for name, _ in executed])
     for module, names in found.items(): (src/f"book/api/{module}.md").write_text(api_page(module, names))
+
+    if (page := src/"book/speed.md").exists():
+        page.write_text(page.read_text().replace("<!-- reports of bench/results -->", all_reports(root/"bench/results")))
 
     toc = (src/"book/_toc.yml").read_text()
     listing = re.compile(r"^( *)- glob: book/api/\*$", re.M) # in reading order, not by the alphabet

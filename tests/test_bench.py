@@ -1,0 +1,123 @@
+"The benchmarks: everybody takes part, the numbers are equal, and the page shows what was measured; no figure is tested"
+import copy, importlib, json
+from contextlib import contextmanager
+
+import build, pytest
+from bench import __main__ as bench, tables, turns
+
+
+class Here:
+    "A contestant in this process: what it does is the same, and it starts at once"
+    def __init__(self, module, name, **options):
+        self.take = importlib.import_module(f"bench.{module}").CONTESTANTS[name](**options)
+
+    def turn(self, **request): return json.loads(json.dumps(self.take(**json.loads(json.dumps(request)))))
+
+
+@contextmanager
+def contestants_here(module, names, **options): yield {name: Here(module, name, **options) for name in names}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    "A whole run on next to nothing, as it was written"
+    pytest.importorskip("audioflux")
+    pytest.importorskip("nnAudio")
+    out = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(bench, "contestants", contestants_here)
+        bench.main(["--tiny", "--out", str(out)])
+    file, = out.glob("*.json")
+    return json.loads(file.read_text())
+
+
+def test_all_take_part(result):
+    cases = {(tables.setting_name(c["settings"]), c["batch"]): set(c["rates"])
+             for c in result["transform"] if c["device"] == "cpu"}
+    peers = {"torchaudio", "nnAudio", "librosa, clip by clip", "librosa, whole batch", "audioflux", "rfft alone"}
+    assert peers < cases["1024/256/40", 2] and peers - cases["400/160/80", 2] == {"audioflux"}
+    assert cases["1024/256/40", 1] == {"ours", "torchaudio"}
+    assert len(result["loading"]) == len(result["epoch"]) == 4
+
+
+def test_parts_of_an_epoch_add_up(result):
+    for way, rounds in result["epoch"].items():
+        for turn in rounds:
+            parts = [turn[p] for p in tables.PARTS]
+            assert all(p > 0 for p in parts) and sum(parts) == pytest.approx(turn["total"]) and turn["clips"] == 20
+
+
+def test_report_shows_everything(result):
+    text = tables.report(result)
+    for name in ("torchaudio", "audioflux", "librosa.load", "on the fly, from memory", "Drawing the pictures", "| met |"):
+        assert name in text, name
+
+
+@pytest.fixture
+def made_up(result):
+    "The same file with figures that are easy to check"
+    r = copy.deepcopy(result)
+    r["transform"] = [c for c in r["transform"] if c["device"] == "cpu"]
+    for case in r["transform"]: case["rates"] = {name: [100, 200] for name in case["rates"]} | {"ours": [600, 1200]}
+    r["memory"] = {"ours": [10], "torchaudio": [100]}
+    for turns_ in r["epoch"].values():
+        for t in turns_: t["total"] = 8
+    for t in r["epoch"]["pictures, RGB"]: t["total"] = 10
+    r["machine"]["gpu"] = None
+    return r
+
+
+def test_ratios_are_of_the_same_round(): assert tables.ratio([1, 10, 30], [1, 20, 10]) == (1, 0.5, 3)
+
+
+def test_goals_say_what_is_met(made_up):
+    def met(): return {what: (round(value, 3), ok) for what, value, _, _, ok in tables.goals(made_up)}
+    assert met()["transform ÷ torchaudio, 1024/256, batch of 64"] == (6, True)
+    assert met()["memory ÷ torchaudio's, 256 clips of 4 s"] == (0.1, True)
+    assert met()["epoch on the fly, from files ÷ RGB pictures"] == (0.8, True)
+    made_up["transform"][0]["rates"]["torchaudio"] = [200, 400]
+    for t in made_up["epoch"]["on the fly, from files"]: t["total"] = 11
+    assert met()["transform ÷ torchaudio, 1024/256, batch of 64"] == (3, False)
+    assert met()["epoch on the fly, from files ÷ RGB pictures"] == (1.1, False)
+    assert "**no**" in tables.goals_table(made_up)
+
+
+def test_page_holds_the_reports_of_all_machines(made_up, tmp_path, monkeypatch):
+    assert "make bench" in tables.all_reports(tmp_path)
+    for cpu in "First processor", "Second processor":
+        made_up["machine"]["cpu"] = cpu
+        (tmp_path/bench.file_name(made_up["machine"])).write_text(json.dumps(made_up))
+    monkeypatch.setattr(build, "all_reports", lambda folder: tables.all_reports(tmp_path))
+    assert "book/speed" in build.stage(build.ROOT, tmp_path/"src", [])
+    page = (tmp_path/"src/book/speed.md").read_text()
+    assert page.count("## First processor") == page.count("## Second processor") == 1 and "<!--" not in page
+
+
+def test_measured_files_can_be_shown():
+    for file in (build.ROOT/"bench/results").glob("*.json"): assert file.name == bench.file_name(
+        json.loads(file.read_text())["machine"]) and "| met |" in tables.report(json.loads(file.read_text()))
+
+
+def test_a_contestant_is_a_process_that_takes_turns(tmp_path):
+    import numpy as np, soundfile as sf
+    sf.write(tmp_path/"a.wav", np.linspace(-0.5, 0.5, 1000), 16000, "PCM_16")
+    with turns.contestants("loading", ["soundfile.read"], files=[str(tmp_path/"a.wav")]*3) as made:
+        answers = turns.rounds(made, 3, warm=2)
+        assert len(answers["soundfile.read"]) == 3 and all(t > 0 for t in answers["soundfile.read"])
+        process = made["soundfile.read"].process
+    assert process.returncode == 0
+
+
+def test_a_contestant_that_fails_says_why():
+    with turns.contestants("loading", ["soundfile.read"], files=["nowhere.wav"]) as made:
+        with pytest.raises(RuntimeError, match="soundfile.read stopped:\n(.|\n)*nowhere.wav"):
+            made["soundfile.read"].turn()
+
+
+def test_another_begins_in_each_round():
+    began = []
+    class Player:
+        def __init__(self, name): self.name = name
+        def turn(self): began.append(self.name)
+    turns.rounds({n: Player(n) for n in "abc"}, 2, warm=1)
+    assert "".join(began) == "abcbcacab"
