@@ -238,6 +238,19 @@ def test_memory_holds_whole_clips_as_whole_numbers(uneven):
     assert dls.train.new(shuffle=False).dataset._memory is memory
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device on this machine')
+def test_memory_on_a_gpu_serves_what_the_files_give(uneven):
+    made = []
+    for keep, device in (keep_files, 'cpu'), (keep_files, 'cuda'), (in_memory, 'cuda'):
+        set_seed(1)
+        dls = keep(loaders(uneven, duration=2, device=torch.device(device)))
+        made.append([t.cpu() for t in two_epochs(dls)])
+    assert dls.train.dataset._memory.samples.is_cuda and dls.train.dataset._memory.samples.dtype == torch.int16
+    for cpu, files, memory in zip(*made):
+        assert torch.equal(files, memory)
+        assert (files.float() - cpu.float()).abs().max() < 0.01
+
+
 def test_from_memory_everything_else_is_as_ever(tmp_path, notes, monkeypatch):
     import IPython.display
     shown = []
