@@ -309,7 +309,7 @@ def band_groups(
         total = 0
         for a, b in zip(starts, [*starts[1:], len(bank)]):
             used = np.flatnonzero(bank[a:b].any(axis=0))
-            total += 2*(b - a)*(used.max() - used.min() + 1)
+            total += (b - a)*(used.max() - used.min() + 1)
         return total
     if not (starts[0] == 0 and len(starts) <= 8 and starts[-1] < len(bank)
             and all(np.diff(starts) > 0)):
