@@ -1,8 +1,10 @@
 "Training on sound: the network, the loaders, and a learner that can be used afterwards"
 import random
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile as sf
 import torch
@@ -17,7 +19,7 @@ from audio_tutorial.learner import (AudioBlock, BatchTransform, LoadClip, Tensor
                                     repeats)
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.networks import create_body, create_network
-from audio_tutorial.notes import ParentSplitter, family, make_notes
+from audio_tutorial.notes import ParentSplitter, families, family, make_notes
 
 SETTINGS = MelSettings()
 WEIGHTS = Path(__file__).resolve().parents[2]/'shared/data/squeezenet1_1_imagenet_body.pth'
@@ -306,3 +308,14 @@ def test_it_learns_and_predicts(tmp_path, notes):
 def test_repeats_gives_a_row_for_each_seed():
     table = repeats(lambda seed: dict(accuracy=seed/100), n=3, seed=5)
     assert table.seed.tolist() == [5, 6, 7] and table.accuracy.tolist() == [0.05, 0.06, 0.07]
+
+
+# What the chapter says of real notes
+
+def test_the_table_of_real_notes_is_whole():
+    "Three or more trainings, each on the same notes of NSynth's test set: counts that can be"
+    table = pd.read_csv(files('audio_tutorial')/'results'/'real_notes.csv')
+    assert table.seed.nunique() >= 3 and set(table.family) <= set(families)
+    assert (table.right <= table.notes).all() and (table.right >= 0).all()
+    assert (table.groupby('seed').notes.sum() == table.notes.sum()/table.seed.nunique()).all()
+    assert (table.groupby(['seed', 'family']).size() == 1).all()
