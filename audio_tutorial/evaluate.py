@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fastai.vision.all import *
 from scipy import optimize, special, stats
 from sklearn.model_selection import StratifiedKFold
-from .batches import MelSpectrogram
+from .batches import MelSpectrogram, to_float
 from .clips import load_clip, play
 from .learner import TensorSpectrogram, repeats
 from .mel import MelSettings
@@ -225,11 +225,15 @@ def examine(
         nearest_label=[vocab[train.dataset[i][1]] for i in near]))
 
 # %% ../nbs/09_evaluate.ipynb #ac20d055
-def _sound(dl, i, seconds, label):
-    "Player for a loader's clip, as the network heard it"
+def _samples(dl, i):
+    "A loader's clip as the network heard it, and its rate"
     x = dl.dataset[i][0]
-    return play(x[:round(seconds*x.sample_rate)].numpy(), x.sample_rate,
-                label).data
+    return to_float(x).numpy(), x.sample_rate
+
+def _sound(dl, i, seconds, label):
+    "Player for a loader's clip"
+    samples, rate = _samples(dl, i)
+    return play(samples[:round(seconds*rate)], rate, label).data
 
 def _picture(settings, samples, label):
     "Spectrogram as an image"
@@ -266,7 +270,7 @@ def play_top_losses(
         pairs += ('<div style="display:grid;gap:0 1rem;grid-template-columns:'
                   'repeat(auto-fit,minmax(min(100%,15rem),1fr))">')
         for d, j, label in zip((dl, train), (i, row.nearest), _labels(row)):
-            picture = _picture(settings, d.dataset[j][0].numpy(), label)
+            picture = _picture(settings, _samples(d, j)[0], label)
             pairs += f'<div>{picture}{_sound(d, j, seconds, label)}</div>'
         pairs += '</div>'
     return HTML(pairs)
