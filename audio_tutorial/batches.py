@@ -50,16 +50,18 @@ class MelSpectrogram(nn.Module):
         torch.empty(2**22) # freed at once; keeps later memory at hand
 
     def _set_constants(self, device=None):
-        "Window and bank, and which bins 16 neighbouring bands use"
+        "Window, and the bank by 16 neighbouring bands and their bins"
         window = torch.from_numpy(hann(self.settings.n_fft)).float()
+        self.register_buffer('window', window.to(device), persistent=False)
+        self.groups = [] # bins where a band is not 0, weights bins × bands
         bank = torch.from_numpy(self.settings.filterbank())
-        self.groups = [] # 16 bands, and the bins where they are not 0
-        for i in range(0, len(bank), 16):
-            used = bank[i:i + 16].any(dim=0).nonzero().flatten().tolist()
+        self.n_rows = len(bank)
+        full = F.pad(bank, (0, 0, 0, -len(bank) % 16))
+        for bands in full.split(16):
+            used = bands.any(dim=0).nonzero().flatten().tolist()
             bins = slice(used[0], used[-1] + 1) if used else slice(0, 1)
-            self.groups.append((slice(i, i + 16), bins))
-        for name, value in ('window', window), ('bank', bank):
-            self.register_buffer(name, value.to(device), persistent=False)
+            weights = bands[:, bins].T.contiguous().to(device)
+            self.groups.append((bins, weights))
 
     def _apply(self, fn, recurse=True):
         "Follow to another device; `half()` must not coarsen the constants"
@@ -96,27 +98,25 @@ class MelSpectrogram(nn.Module):
         return x.split(max(1, room//(s.n_frames(x.shape[1])*s.n_fft)))
 
     def _few(self, x):
-        "Spectrograms of a few clips `(batch, n_rows, n_frames)`"
-        power = self.power(x)
+        "Spectrograms of a few clips, `(batch, n_frames, n_rows)`"
+        power = self._power(x)
         if not self.decibels: return power
         return self.settings.scale(batch_to_db(power, self.settings.top_db))
 
-    def power(self,
-        x, # Waveforms `(batch, n_samples)`
-    ): # Power `(batch, n_rows, n_frames)`
-        "Power per row and frame, of all clips at once"
+    def _power(self, x):
+        "Power of a few clips, `(batch, n_frames, n_rows)`"
         n_fft, dtype = self.settings.n_fft, torch.float32
-        window, bank = self.window, self.bank
+        window = self.window
         if x.dtype == torch.float64:
-            dtype, bank = x.dtype, bank.to(x.dtype)
+            dtype = x.dtype
             window = torch.hann_window(n_fft, dtype=dtype, device=x.device)
         padded = F.pad(to_float(x).to(dtype), (n_fft//2, n_fft//2))
         frames = padded.unfold(-1, n_fft, self.settings.hop_length)*window
         parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
         power = parts[..., 0] + parts[..., 1] # real² + imaginary²
-        made = [power[..., bins] @ bank[rows, bins].T
-                for rows, bins in self.groups]
-        return torch.cat(made, dim=-1).mT
+        rows = torch.cat([power[..., bins] @ weights.to(dtype)
+                          for bins, weights in self.groups], dim=-1)
+        return rows[..., :self.n_rows]
 
     def forward(self,
         x, # Waveforms `(batch, n_samples)`: float in [−1, 1], or int16
@@ -125,7 +125,7 @@ class MelSpectrogram(nn.Module):
         self._check(x)
         with torch.autocast(x.device.type, enabled=False):
             made = [self._few(part) for part in self._parts(x)]
-            return torch.cat(made).unsqueeze(1)
+            return torch.cat(made).mT.unsqueeze(1) # turned as a view
 
     def extra_repr(self):
         return f'{self.settings}, decibels={self.decibels}'
