@@ -41,8 +41,8 @@ def measure_transform(device, size, folder):
             for batch, seconds in [(size["batch"], size["seconds"]), *size["sizes"]]:
                 own = some if not done or (batch, seconds) == (size["batch"], size["seconds"]) else \
                     {n: some[n] for n in ("ours", "torchaudio")}
-                loops = max(1, round(size["batch"]*size["seconds"]/(batch*seconds)))
-                rates = rounds(own, size["rounds"], 2, settings=settings, batch=batch, seconds=seconds, loops=loops)
+                rates = rounds(own, size["rounds"], settings=settings, batch=batch, seconds=seconds,
+                               lasting=size["lasting"])
                 done.append(dict(device=device, settings=settings, batch=batch, seconds=seconds, rates=rates))
                 r = tables.ratio(rates["ours"], rates["torchaudio"])
                 say(f"  {tables.case_name(done[-1])}: {tables.shown(r)} times as fast as torchaudio")
@@ -92,10 +92,12 @@ def measure(size):
             result["epoch"] = rounds(made, size["epoch_rounds"])
     return result
 
-FULL = dict(rounds=9, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256, epoch_rounds=6,
-            epoch=dict(batch=32, copies=1, arch="resnet18"), gpu=dict(batch=256, copies=20, arch="resnet18"))
-TINY = dict(rounds=2, batch=2, seconds=1, sizes=[(1, 1)], memory_rounds=1, memory_batch=2, notes=20, epoch_rounds=1,
-            epoch=dict(batch=10, copies=1, arch="squeezenet1_1"), gpu=dict(batch=10, copies=1, arch="squeezenet1_1"))
+FULL = dict(rounds=7, lasting=0.25, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256,
+            epoch_rounds=6, epoch=dict(batch=32, copies=1, arch="resnet18"),
+            gpu=dict(batch=256, copies=20, arch="resnet18"))
+TINY = dict(rounds=2, lasting=0, batch=2, seconds=1, sizes=[(1, 1)], memory_rounds=1, memory_batch=2, notes=20,
+            epoch_rounds=1, epoch=dict(batch=10, copies=1, arch="squeezenet1_1"),
+            gpu=dict(batch=10, copies=1, arch="squeezenet1_1"))
 
 def main(argv=None):
     "The command"

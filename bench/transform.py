@@ -1,6 +1,7 @@
 """Mel power of a batch of clips: ours, torchaudio, librosa, nnAudio, audioflux, and the Fourier transforms alone
 
-A turn computes the power of a batch `loops` times and answers with clips per second."""
+A turn computes the power of a batch once, then again and again for a while, and answers with clips per second of the
+while: a training goes from batch to batch, and the first one after a pause waits for cores and memory to wake up."""
 import time
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def contestant(prepare):
     def start(device="cpu"):
         import torch
         routes, batches = {}, {}
-        def turn(settings, batch, seconds, loops=1, save=None):
+        finish = torch.cuda.synchronize if device == "cuda" else lambda: None
+        def turn(settings, batch, seconds, lasting=0, save=None):
             s, key = MelSettings(**settings), (str(settings), batch, seconds)
             if str(settings) not in routes: routes[str(settings)] = prepare(s, device)
             route, to_input, to_numpy = routes[str(settings)]
@@ -30,12 +32,15 @@ def contestant(prepare):
                 batches[key] = to_input(make_clips(s, batch, seconds))
             x = batches[key]
             with torch.inference_mode():
+                y, done = route(x), 0
+                finish()
                 begin = time.perf_counter()
-                for _ in range(loops): y = route(x)
-                if device == "cuda": torch.cuda.synchronize()
+                while not done or time.perf_counter() - begin < lasting:
+                    y, done = route(x), done + 1
+                    finish()
                 taken = time.perf_counter() - begin
             if save: np.save(save, to_numpy(y))
-            return batch*loops/taken
+            return batch*done/taken
         return turn
     return start
 
