@@ -18,7 +18,7 @@ book: $(SETUP)
 	$(BIN)/python book/build.py --profile $(PROFILE) --out _build
 
 test: $(SETUP)
-	$(BIN)/python book/build.py --profile quick --out _build/quick
+	$(BIN)/python book/build.py --profile quick --out _build/quick --jobs 2
 	$(BIN)/python -m pytest
 
 setup: $(SETUP)

@@ -2,7 +2,8 @@
 
 The pages land in OUT/html, the chapters as they ran in OUT/executed/PROFILE. What is wrong is said on standard error,
 with exit status 1."""
-import argparse, ast, configparser, hashlib, html, os, re, shutil, subprocess, sys, time, tomllib
+import argparse, ast, configparser, hashlib, html, os, re, shutil, subprocess, sys, threading, time, tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat, papermill, yaml
@@ -193,27 +194,50 @@ def tidy(
             if "execution_count" in output: output.execution_count = number
     return nb
 
-def execute(root: Path, out: Path, profile: str) -> list:
-    "`(name, notebook as it ran)` of every chapter; one that has not changed since its last good run does not run again"
+def kept_or_run(
+    notebook: Path, # Chapter in nbs/
+    out: Path, # OUT
+    kept: Path, # Where the chapter is kept as it ran
+    values: dict, # Its parameters
+    common: str, # Fingerprint of what all chapters depend on
+): # The notebook as it ran, and what became of it, in words
+    "A chapter that has not changed since its last good run does not run again"
+    key = hashlib.sha256(f"{common}{sorted(values.items())}".encode() + notebook.read_bytes()).hexdigest()
+    nb, said = nbformat.read(kept, 4) if kept.exists() else None, "unchanged, kept from its last good run"
+    if not nb or nb.metadata.get("key") != key:
+        start = time.monotonic()
+        nb = tidy(run(notebook, out, kept, values), values)
+        nb.metadata["key"], said = key, f"{time.monotonic() - start:.1f} s"
+        nbformat.write(nb, kept.with_suffix(".new"))
+        kept.with_suffix(".new").replace(kept)
+    del nb.metadata["key"]
+    return nb, said
+
+def execute(root: Path, out: Path, profile: str, jobs: int=1) -> list:
+    "`(name, notebook as it ran)` of every chapter, `jobs` of them running at a time"
     listed = chapters(root)
     every = profiles(root, listed)
     if profile not in every: sys.exit(f"settings.ini has no profile [{profile}], only {', '.join(every)}")
-    common, done = fingerprint(root), []
-    for i, notebook in enumerate(listed, 1):
-        values, kept = every[profile][notebook.stem], out/"executed"/profile/notebook.name
-        key = hashlib.sha256(f"{common}{sorted(values.items())}".encode() + notebook.read_bytes()).hexdigest()
-        print(f"[{i}/{len(listed)}] {notebook.stem}  ", end="", flush=True)
-        nb = nbformat.read(kept, 4) if kept.exists() else None
-        if nb and nb.metadata.get("key") == key: print("unchanged, kept from its last good run", flush=True)
-        else:
-            start = time.monotonic()
-            nb = tidy(run(notebook, out, kept, values), values)
-            nb.metadata["key"] = key
-            nbformat.write(nb, kept.with_suffix(".new"))
-            kept.with_suffix(".new").replace(kept)
-            print(f"{time.monotonic() - start:.1f} s", flush=True)
-        del nb.metadata["key"]
-        done.append((notebook.stem, nb))
+    common, failed, done = fingerprint(root), threading.Event(), []
+    def chapter(notebook):
+        if failed.is_set(): return # what has not begun need not
+        try:
+            kept = out/"executed"/profile/notebook.name
+            return kept_or_run(notebook, out, kept, every[profile][notebook.stem], common)
+        except BaseException:
+            failed.set()
+            raise
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(chapter, notebook) for notebook in listed]
+        try:
+            for i, (notebook, future) in enumerate(zip(listed, running), 1):
+                print(f"[{i}/{len(listed)}] {notebook.stem}  ", end="", flush=True)
+                nb, said = future.result()
+                print(said, flush=True)
+                done.append((notebook.stem, nb))
+        except BaseException: # Ctrl-C as well
+            failed.set()
+            raise
     return done
 
 # ---------------------------------------------------------------------------------------------------------- the book
@@ -319,14 +343,15 @@ def main(argv=None):
     p.add_argument("--profile", default="book", help="section of settings.ini (default: book)")
     p.add_argument("--out", default="_build", help="folder for all that is made, under ROOT (default: _build)")
     p.add_argument("--root", default=ROOT, type=Path, help="repository to build (default: the one of this script)")
+    p.add_argument("--jobs", default=1, type=int, help="chapters that run at a time, sharing the cores (default: 1)")
     args = p.parse_args(argv)
     root, out = args.root.resolve(), (args.root/args.out).resolve()
     os.environ |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONHASHSEED": "0",
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
-                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc"),
-                   "OMP_WAIT_POLICY": "PASSIVE"} # on busy cores, threads that spin while they wait stop everything
+                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc")}
+    if args.jobs > 1: os.environ["OMP_NUM_THREADS"] = str(max(1, os.cpu_count()//args.jobs))
     os.environ.pop("MPLBACKEND", None) # "agg" would leave the pages without figures
-    executed = execute(root, out, args.profile)
+    executed = execute(root, out, args.profile, args.jobs)
     print("Rendering  ", end="", flush=True)
     start = time.monotonic()
     pages = stage(root, out/"src", executed)

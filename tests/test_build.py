@@ -49,7 +49,7 @@ class Project:
 
     def write(self, path, text): (self.root/path).write_text(text)
     def notebook(self, name, *cells): nbformat.write(chapter(*cells), self.root/f"nbs/{name}.ipynb")
-    def run(self, profile="quick"): return build.execute(self.root, self.root/"out", profile)
+    def run(self, profile="quick", jobs=1): return build.execute(self.root, self.root/"out", profile, jobs)
     def main(self): build.main(["--root", str(self.root), "--profile", "quick", "--out", "out"])
     def kept(self, name, profile="quick"): return self.root/f"out/executed/{profile}/{name}.ipynb"
 
@@ -220,6 +220,22 @@ def test_skips_what_is_unchanged_and_says_so(project, capsys):
     assert project.run() == first
     assert capsys.readouterr().out.splitlines() == [
         "[1/2] one  unchanged, kept from its last good run", "[2/2] two  unchanged, kept from its last good run"]
+
+
+def test_two_chapters_run_at_a_time(project, tmp_path):
+    "Each waits for a file that the other makes"
+    wait = ("import time\nfrom pathlib import Path\n(Path({0!r})/{1!r}).touch()\nend = time.monotonic() + 60\n"
+            "while not (Path({0!r})/{2!r}).exists(): assert time.monotonic() < end; time.sleep(0.05)")
+    project.notebook("one", wait.format(str(tmp_path), "a", "b"))
+    project.notebook("two", wait.format(str(tmp_path), "b", "a"))
+    assert [name for name, _ in project.run(jobs=2)] == ["one", "two"]
+
+
+def test_nothing_begins_after_a_failure(project):
+    project.notebook("one", "1/0")
+    project.notebook("two", "open('begun', 'w').close()\n1/0")
+    assert "one, code cell 2" in message(project.run)
+    assert not project.kept("two").with_suffix(".failed.ipynb").exists()
 
 
 @pytest.mark.parametrize("path, text, again", [

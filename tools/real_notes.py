@@ -14,7 +14,7 @@ def main():
     folder = parser.parse_args().folder.resolve()
     values = build.profiles(ROOT, build.chapters(ROOT))["real"][CHAPTER]
     values |= dict(real_notes=str(folder), save_real=str(TABLE))
-    os.environ |= {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+    os.environ["PYTHONPATH"] = str(ROOT)
     build.run(ROOT/f"nbs/{CHAPTER}.ipynb", ROOT/"_build", ROOT/f"_build/executed/real/{CHAPTER}.ipynb", values)
     print(TABLE.read_text())
 
