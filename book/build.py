@@ -2,8 +2,8 @@
 
 The pages land in OUT/html, the chapters as they ran in OUT/executed/PROFILE. What is wrong is said on standard error,
 with exit status 1."""
-import argparse, ast, configparser, hashlib, html, os, re, shutil, subprocess, sys, threading, time, tomllib
-from concurrent.futures import ThreadPoolExecutor
+import argparse, ast, configparser, hashlib, html, os, re, shutil, subprocess, sys, time, tomllib
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat, papermill, yaml
@@ -218,25 +218,18 @@ def execute(root: Path, out: Path, profile: str, jobs: int=1) -> list:
     listed = chapters(root)
     every = profiles(root, listed)
     if profile not in every: sys.exit(f"settings.ini has no profile [{profile}], only {', '.join(every)}")
-    common, failed, done = fingerprint(root), threading.Event(), []
-    def chapter(notebook):
-        if failed.is_set(): return # what has not begun need not
+    common, done = fingerprint(root), []
+    tasks = [(p, out, out/"executed"/profile/p.name, every[profile][p.stem], common) for p in listed]
+    with ProcessPoolExecutor(jobs) as pool: # not threads: papermill changes the folder of its whole process
+        results = map(kept_or_run, *zip(*tasks)) if jobs == 1 else pool.map(kept_or_run, *zip(*tasks))
         try:
-            kept = out/"executed"/profile/notebook.name
-            return kept_or_run(notebook, out, kept, every[profile][notebook.stem], common)
-        except BaseException:
-            failed.set()
-            raise
-    with ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(chapter, notebook) for notebook in listed]
-        try:
-            for i, (notebook, future) in enumerate(zip(listed, running), 1):
+            for i, notebook in enumerate(listed, 1):
                 print(f"[{i}/{len(listed)}] {notebook.stem}  ", end="", flush=True)
-                nb, said = future.result()
+                nb, said = next(results)
                 print(said, flush=True)
                 done.append((notebook.stem, nb))
-        except BaseException: # Ctrl-C as well
-            failed.set()
+        except BaseException: # Ctrl-C as well: what has not begun need not
+            pool.shutdown(cancel_futures=True)
             raise
     return done
 
