@@ -41,25 +41,25 @@ def _parse(path):
                      'guitar_acoustic_010-060-100.wav')
 
 def family(
-    path, # A note's file or its name
+    path: str|Path, # A note's file or its name
 ) -> str: # One of `families`
     "The label: `guitar` for `guitar_acoustic_010-060-100.wav`"
     return _parse(path)[2]
 
 def instrument(
-    path, # A note's file or its name
+    path: str|Path, # A note's file or its name
 ) -> str: # Family, source and number
     "The instrument: `guitar_acoustic_010` for `...-060-100.wav`"
     return _parse(path)[1]
 
 def pitch(
-    path, # A note's file or its name
+    path: str|Path, # A note's file or its name
 ) -> int: # MIDI number, 60 is middle C
     "The pitch: 60 for `guitar_acoustic_010-060-100.wav`"
     return int(_parse(path)[4])
 
 def velocity(
-    path, # A note's file or its name
+    path: str|Path, # A note's file or its name
 ) -> int: # 1 to 127
     "How hard it was struck: 100 for `guitar_acoustic_010-060-100.wav`"
     return int(_parse(path)[5])

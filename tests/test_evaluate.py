@@ -137,7 +137,7 @@ def learn(tmp_path_factory):
     set_seed(0, reproducible=True)
     notes = make_notes(tmp_path_factory.mktemp('notes')/'made', 30, 20, seed=0, progress=False)
     dls = DataBlock(blocks=(AudioBlock(MelSettings(hop_length=1024), 4), CategoryBlock), get_items=get_audio_files,
-        get_y=lambda f: family(f), splitter=GroupSplitter(instrument, family, 2)).dataloaders(
+        get_y=family, splitter=GroupSplitter(instrument, family, 2)).dataloaders(
             notes, bs=10, num_workers=0, device=torch.device('cpu'))
     return audio_learner(dls, 'squeezenet1_1', pretrained=False, metrics=accuracy)
 

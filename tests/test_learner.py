@@ -319,3 +319,10 @@ def test_the_table_of_real_notes_is_whole():
     assert (table.right <= table.notes).all() and (table.right >= 0).all()
     assert (table.groupby('seed').notes.sum() == table.notes.sum()/table.seed.nunique()).all()
     assert (table.groupby(['seed', 'family']).size() == 1).all()
+
+
+def test_new_files_bring_their_labels(notes):
+    dls = loaders(notes)
+    files = sorted((notes/'valid').glob('*.wav'))
+    _, labels = dls.test_dl(files, with_labels=True, bs=len(files)).one_batch()
+    assert [dls.vocab[i] for i in labels] == [family(f) for f in files]
