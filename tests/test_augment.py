@@ -2,8 +2,10 @@
 import copy
 import inspect
 import pickle
+from importlib.resources import files
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from fastai.vision.all import (Callback, CategoryBlock, DataBlock, Learner, Tensor, get_files, load_learner, set_seed)
@@ -84,7 +86,7 @@ def test_same_seed_same_result_other_seed_another(cls):
 
 
 @each
-def test_own_dice_leave_torchs_alone(cls):
+def test_a_seed_leaves_torchs_random_numbers_alone(cls):
     before = torch.get_rng_state()
     make(cls, seed=1)(batch(cls))
     assert torch.equal(before, torch.get_rng_state())
@@ -316,7 +318,7 @@ def test_a_learner_with_all_of_them_is_stored(notes, tmp_path):
 
 
 def test_the_default_chain_fits_into_batch_tfms(notes):
-    chain = default_augmentations(SETTINGS)
+    chain = default_augmentations()
     assert all(isinstance(t, BatchTransform) for t in chain) and chain
     assert all((t.order < 50) == (t.module.n_dims == 2) for t in chain)
     learn = learner(notes, chain)
@@ -588,3 +590,15 @@ def test_mixing_is_at_equal_loudness_and_the_first_stays_louder():
     aug = MixClips(p=0.5, seed=0)
     aug(x)
     assert (aug.drawn['share'][~aug.drawn['on']] == 1).all()
+
+
+# ------------------------------------------------------------------------------------------- what the chapter says of it
+
+def test_the_table_of_real_notes_is_whole():
+    "Three or more trainings with and without, on the same seeds and notes"
+    table = pd.read_csv(files('audio_tutorial')/'results'/'augment.csv')
+    assert set(table.arm) == {'nothing', 'the default chain'}
+    seeds = table.groupby('arm').seed.apply(sorted)
+    assert seeds.iloc[0] == seeds.iloc[1] and len(set(seeds.iloc[0])) == len(seeds.iloc[0]) >= 3
+    right = table.accuracy*table.notes
+    assert table.notes.nunique() == 1 and (right - right.round()).abs().max() < 1e-3, 'whole notes'
