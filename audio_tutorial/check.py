@@ -7,8 +7,9 @@ __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft',
            'hop_for_frames', 'sound_from_magnitude', 'stft_rows', 'own_filterbank', 'smallest_settings',
            'pitch_pattern', 'fewest_notes', 'nearest_family', 'picture_size', 'grey_picture', 'small_pictures',
            'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity', 'better_settings',
-           'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline', 'window_count', 'merge_labels',
-           'smooth_track', 'speaker_pattern', 'leaking_groups', 'best_duration']
+           'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline', 'noise_power',
+           'reversed_clips', 'better_augmentation', 'window_count', 'merge_labels', 'smooth_track', 'speaker_pattern',
+           'leaking_groups', 'best_duration']
 
 # %% ../nbs/90_check.ipynb #31d26ed9
 import io, re, tempfile
@@ -340,21 +341,25 @@ def polarity(
     if not torch.equal(x, given): return False, 'It changed its input.'
     return torch.equal(y, -given), 'Every sample changes its sign.'
 
-def _right_by_line(settings, notes):
-    "Share of held-out notes that a linear classifier names"
+def _notes(folder, settings):
+    "Clips of a folder `(n_clips, n_samples)`, and numbers of their families"
     import torch
+    paths = sorted(folder.glob('*.wav'))
+    clips = [load_clip(p, settings.sample_rate)[0] for p in paths]
+    return (torch.tensor(np.stack(clips)),
+            np.array([families.index(family(p)) for p in paths]))
+
+def _right_by_line(settings, train, valid):
+    "Share of clips that a linear classifier names; sides are (clips, labels)"
     from audio_tutorial.batches import MelSpectrogram
-    x, y = {}, {}
-    for side in 'train', 'valid':
-        paths = sorted((notes/side).glob('*.wav'))
-        clips = [load_clip(p, settings.sample_rate)[0] for p in paths]
-        z = MelSpectrogram(settings)(torch.tensor(np.stack(clips)))[:, 0]
+    x, mel = [], MelSpectrogram(settings)
+    for clips, _ in train, valid:
+        z = mel(clips)[:, 0]
         mean, spread = z.mean(dim=2).numpy(), z.std(dim=2).numpy()
-        x[side] = np.hstack([mean, spread, np.ones((len(z), 1))])
-        y[side] = np.array([families.index(family(p)) for p in paths])
-    a, one_hot = x['train'], np.eye(len(families))[y['train']]
+        x.append(np.hstack([mean, spread, np.ones((len(z), 1))]))
+    (a, b), one_hot = x, np.eye(len(families))[train[1]]
     w = np.linalg.solve(a.T @ a + np.eye(a.shape[1]), a.T @ one_hot)
-    return ((x['valid'] @ w).argmax(axis=1) == y['valid']).mean()
+    return ((b @ w).argmax(axis=1) == valid[1]).mean()
 
 @_check
 def better_settings(
@@ -365,7 +370,8 @@ def better_settings(
     for seed in range(2):
         with tempfile.TemporaryDirectory() as folder:
             notes = make_notes(folder, 200, 100, seed=seed, progress=False)
-            both.append([_right_by_line(s, notes)
+            both.append([_right_by_line(s, *(_notes(notes/side, s)
+                                             for side in ('train', 'valid')))
                          for s in (answer, plain)])
     got, to_beat = np.mean(both, axis=0)
     return got > to_beat, (f'{got:.1%} come out right; with the plain '
@@ -446,6 +452,55 @@ def better_baseline(
         answer, lambda x: settings.log_mel(x).mean(axis=1)))
     return got > to_beat, (f'{got:.1%} come out right; with the mean of each '
                            f'band {to_beat:.1%}.')
+
+# %% ../nbs/90_check.ipynb #a10c0002
+@_check
+def noise_power(
+    answer: float, # Mean square of noise 20 dB below a clip's 0.02
+): # Verdict
+    "Chapter 10, exercise 1"
+    return abs(answer - 0.0002) < 1e-9, '20 dB are a hundredth of the power.'
+
+@_check
+def reversed_clips(
+    answer, # Class, a kind of `Augmentation`
+): # Verdict
+    "Chapter 10, exercise 2"
+    import torch
+    x = torch.randn(20, 1000, generator=torch.Generator().manual_seed(0))
+    given, back, half = x.clone(), x.flip(1), answer(p=0.5, seed=0)
+    if not torch.equal(answer(p=1).eval()(x), x):
+        return False, 'It acts outside training.'
+    if not torch.equal(answer(p=1)(x), back):
+        return False, 'Not every clip runs backwards with p=1.'
+    y = half(x)
+    if not torch.equal(x, given): return False, 'It changed its input.'
+    over, same = (y == back).all(1), (y == x).all(1)
+    return bool((over | same).all() and over.any() and same.any()), (
+        'With p=0.5 some clips run backwards, the others as they did.')
+
+@_check
+def better_augmentation(
+    answer, # torch module from waveforms `(batch, n_samples)` to the same
+): # Verdict, with both shares
+    "Chapter 10, exercise 3"
+    import torch
+    from audio_tutorial.augment import Noise
+    settings, both = MelSettings(), []
+    for seed in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            notes = make_notes(folder, 200, 100, seed=seed, progress=False)
+            (x, y), (v, w) = (_notes(notes/side, settings)
+                              for side in ('train', 'valid'))
+        noisy = Noise(10, 'white', p=1, seed=seed)(v)
+        torch.manual_seed(seed)
+        many = [torch.cat([x, change(x), change(x)])
+                for change in (answer, torch.nn.Identity())]
+        both.append([_right_by_line(settings, (m, np.tile(y, 3)), (noisy, w))
+                     for m in many])
+    got, to_beat = np.mean(both, axis=0)
+    return got >= to_beat + 0.05, (f'{got:.1%} come out right; with copies '
+                                   f'that are not changed {to_beat:.1%}.')
 
 # %% ../nbs/90_check.ipynb #9bac51ed
 @_check

@@ -65,15 +65,18 @@ class AudioToFloat(Transform):
     def encodes(self, x:TensorAudio): return to_float(x)
 
 class BatchTransform(Transform):
-    "Fit a torch module for waveforms or spectrograms into fastai's batches"
+    """Fit a torch module for waveforms or spectrograms into fastai's batches
+
+    An `order` below 50 is before `MelSpectrogram`, one above after it."""
     def __new__(cls, *args, **kwargs):
         # fastai keeps one transform of each class: give each its own
         return super().__new__(type(cls.__name__, (cls,), {}))
 
     def __init__(self,
         module: nn.Module, # Applied to the batch, on the batch's device
-        order: int=0, # Below 50: before `MelSpectrogram`; above: after it
+        order: int|None=None, # Its place; `None`: the module's `order`, or 0
     ):
+        if order is None: order = getattr(module, 'order', 0)
         super().__init__(order=order)
         self.module = module
 
@@ -97,13 +100,19 @@ class BatchTransform(Transform):
 # %% ../nbs/08_on_the_fly.ipynb #935138d0
 class AudioDL(TfmdDL):
     "Loader of clips: random only while it shuffles; shows and plays a batch"
-    def before_iter(self):
-        super().before_iter()
+    def _set_training(self):
+        "Say to crops and modules, which loaders share, whether this trains"
         for tl in getattr(self.dataset, 'tls', []):
             for tfm in tl.tfms.fs:
                 if isinstance(tfm, LoadClip): tfm.training = self.shuffle
         for tfm in self.after_batch.fs:
             if isinstance(tfm, BatchTransform): tfm.module.train(self.shuffle)
+
+    def __iter__(self):
+        self._set_training()
+        for b in super().__iter__():
+            yield b
+            self._set_training() # another loader may have run since
 
     def create_batch(self, items):
         "Stack clips and labels"

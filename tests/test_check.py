@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import uniform_filter1d
 from audio_tutorial import check
+from audio_tutorial.augment import Augmentation, Noise, Polarity
 from audio_tutorial.clips import example_clip, load_clip
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import families, instruments
@@ -79,6 +80,10 @@ def level_and_spread(x):
     return np.hstack([db.mean(axis=1), db.std(axis=1), db[:, :60].mean(axis=1)])
 
 
+class Reverse(Augmentation):
+    def transform(self, x, drawn): return x.flip(1)
+
+
 ANSWERS = [ # check, a right answer, a wrong one
     ('clip_seconds', 4, 2),
     ('peak_level', lambda x: 20*np.log10(np.abs(x).max()), lambda x: 20*np.log10(x.max())),
@@ -106,6 +111,9 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('half_width', 9.9, 4.6),
     ('speaker', lambda f: f.name.split('_')[0], lambda f: f.name),
     ('better_baseline', level_and_spread, lambda x: np.abs(x).mean()),
+    ('noise_power', 0.0002, 0.0004),
+    ('reversed_clips', Reverse, Polarity),
+    ('better_augmentation', Noise((0, 20), p=1), Polarity(p=1)),
     ('first_weights', 3136, 9408),
     ('small_network', 'squeezenet1_1', 'resnet18'),
     ('window_count', 20, 19),

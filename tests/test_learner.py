@@ -1,4 +1,5 @@
 "Training on sound: the network, the loaders, and a learner that can be used afterwards"
+import pickle
 import random
 from importlib.resources import files
 from pathlib import Path
@@ -106,6 +107,21 @@ def test_random_in_training_alone_and_two_of_a_kind_both_act(notes):
     plain = loaders(notes)
     assert peak(dls.valid) == peak(plain.valid) and peak(look_back) == peak(plain.train.new(shuffle=False))
     assert peak(dls.train) < 0.06
+
+
+def test_another_loader_in_between_changes_nothing(notes):
+    "Validation in the middle of an epoch does not end augmentation"
+    dls = loaders(notes, [BatchTransform(Scale(0.01), 1)])
+    def peak(batch): return float(batch[0].waveform.abs().max())
+    for batch in dls.train: assert peak(batch) < 0.02 < peak(dls.valid.one_batch())
+
+
+def test_a_module_knows_its_place(notes):
+    module = Scale(0.5)
+    assert BatchTransform(module).order == 0
+    module.order = 60
+    assert BatchTransform(module).order == 60 and BatchTransform(module, 40).order == 40
+    assert pickle.loads(pickle.dumps(BatchTransform(module))).order == 60
 
 
 def test_after_the_spectrogram_by_order(notes):
