@@ -172,8 +172,8 @@ def _read_body(path):
         raise FileNotFoundError(f'no file of weights {path}')
     try:
         with safe_open(path, framework='pt') as f:
-            weights = {key: f.get_tensor(key) for key in f.keys()}
-            return weights, (f.metadata() or {}).get('arch', 'another network')
+            arch = (f.metadata() or {}).get('arch', 'another network')
+            return {key: f.get_tensor(key) for key in f.keys()}, arch
     except SafetensorError as e:
         raise ValueError(f'{path} is no safetensors file: {e}') from e
 
