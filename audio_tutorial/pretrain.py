@@ -42,7 +42,7 @@ class SeveralLabels(nn.Module):
         return sum(right)/len(right)
 
 def supervised_learner(
-    dls, # Loaders of an `AudioBlock` and one or more `CategoryBlock`s
+    dls, # Loaders: an `AudioBlock`, then a `CategoryBlock` for each label
     arch='squeezenet1_1', # torchvision network by name, or its function
     **kwargs, # For fastai's `Learner`: lr, cbs, path, ...
 ): # fastai `Learner`; its `model[0]` is the body to keep
