@@ -11,5 +11,6 @@ from audio_tutorial.networks import *
 from audio_tutorial.learner import *
 from audio_tutorial.evaluate import *
 from audio_tutorial.augment import *
+from audio_tutorial.pretrain import *
 from audio_tutorial.classifier import *
 from audio_tutorial.cli import find_clips, save_confusion, split_clips, train_clips, usual_duration

@@ -8,8 +8,8 @@ __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft',
            'pitch_pattern', 'fewest_notes', 'nearest_family', 'picture_size', 'grey_picture', 'small_pictures',
            'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity', 'better_settings',
            'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline', 'noise_power',
-           'reversed_clips', 'better_augmentation', 'window_count', 'merge_labels', 'smooth_track', 'speaker_pattern',
-           'leaking_groups', 'best_duration']
+           'reversed_clips', 'better_augmentation', 'collapsed_loss', 'one_way_loss', 'pitch_blind', 'window_count',
+           'merge_labels', 'smooth_track', 'speaker_pattern', 'leaking_groups', 'best_duration']
 
 # %% ../nbs/90_check.ipynb #31d26ed9
 import io, re, tempfile
@@ -23,7 +23,8 @@ from .clips import (compare, crop_or_pad, example_clip,
 from .images import draw_image, image_to_db
 from .mel import MelSettings
 from .notes import (families, family, instrument, instruments,
-                                  make_notes, note_rate, velocities)
+                                  make_notes, note_rate, play_note,
+                                  velocities)
 from .stft import stft
 
 # %% ../nbs/90_check.ipynb #dc6deb63
@@ -501,6 +502,54 @@ def better_augmentation(
     got, to_beat = np.mean(both, axis=0)
     return got >= to_beat + 0.05, (f'{got:.1%} come out right; with copies '
                                    f'that are not changed {to_beat:.1%}.')
+
+# %% ../nbs/90_check.ipynb #c1100002
+@_check
+def collapsed_loss(
+    answer: float, # `nt_xent` of 64 clips, two views each, all equal
+): # Verdict
+    "Chapter 11, exercise 1"
+    return abs(answer - np.log(127)) < 0.005, (
+        'All others score the same, and a view is not compared with itself.')
+
+@_check
+def one_way_loss(
+    answer, # Function from two arrays `(n, n_numbers)` and a temperature
+): # Verdict
+    "Chapter 11, exercise 2"
+    rng, pairs = np.random.default_rng(0), []
+    for n, temperature in (4, 0.1), (9, 0.5), (30, 1):
+        a, b = rng.normal(size=(2, n, 6))
+        x, y = (v/np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
+        scores = x @ y.T/temperature
+        wanted = np.log(np.exp(scores).sum(axis=1)) - np.diag(scores)
+        pairs.append((np.atleast_1d(float(answer(a, b, temperature))),
+                      np.atleast_1d(wanted.mean())))
+    return _agree(pairs)
+
+@_check
+def pitch_blind(
+    answer, # Function from a spectrogram in dB to numbers
+): # Verdict, with the share found and the one to beat
+    "Chapter 11, exercise 3"
+    pictures = [MelSettings().log_mel(play_note(who, p))
+                for who, middle in _ten_instruments()
+                for p in (middle - 3, middle + 4)]
+    def found(numbers):
+        x = np.array([np.ravel(numbers(s)) for s in pictures], dtype=float)
+        x = x/np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9)
+        near = x @ x.T
+        np.fill_diagonal(near, -2)
+        return np.mean(near.argmax(axis=1)//2 == np.arange(len(x))//2)
+    got, to_beat = found(answer), found(lambda s: s.mean(axis=1))
+    return got > to_beat, (f'{got:.0%} find their instrument; by the mean '
+                           f'of each band {to_beat:.0%} do.')
+
+def _ten_instruments():
+    "One acoustic instrument of each family, and the middle of its range"
+    table = instruments()
+    table = table[table.source == 'acoustic'].groupby('family').first()
+    return list(zip(table.instrument, (table.low + table.high)//2))
 
 # %% ../nbs/90_check.ipynb #9bac51ed
 @_check

@@ -171,7 +171,7 @@ def _body_and_head(model): return [params(model[0]), params(model[1])]
 def audio_learner(
     dls, # Loaders of an `AudioBlock`
     arch='resnet18', # torchvision network by name, or its function
-    pretrained: bool=True, # Start from ImageNet weights, body frozen
+    pretrained: bool|str=True, # ImageNet weights or their file; body frozen
     n_out: int|None=None, # Number of labels; `None` asks `dls`
     **kwargs, # For fastai's `Learner`: metrics, lr, loss_func, cbs, ...
 ): # fastai `Learner`

@@ -8,40 +8,56 @@ __all__ = ['create_body', 'create_network']
 # %% ../nbs/08_networks.ipynb #23b26fd7
 from collections import OrderedDict
 from itertools import takewhile
+from pathlib import Path
 
 import torch, torchvision
 from torch import nn
 
 # %% ../nbs/08_networks.ipynb #c64e89d6
-def _to_one_channel(body):
-    "Replace the first convolution by one whose weights are summed up"
+def _to_one_channel(body, first):
+    "Replace the first convolution by one of the weights' sum or mean"
     name, old = next((n, m) for n, m in body.named_modules()
                      if isinstance(m, nn.Conv2d))
     new = nn.Conv2d(1, old.out_channels, old.kernel_size, old.stride,
                     old.padding, bias=old.bias is not None)
-    new.weight.data = old.weight.data.sum(dim=1, keepdim=True)
+    new.weight.data = getattr(old.weight.data, first)(dim=1, keepdim=True)
     if old.bias is not None: new.bias.data = old.bias.data
     parent, _, own = name.rpartition('.')
     setattr(body.get_submodule(parent), own, new)
 
+def _load_weights(model, name, path):
+    "Read a file of torchvision's weights into a network; nothing is run"
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no file of weights {path}')
+    try: model.load_state_dict(torch.load(path, 'cpu', weights_only=True))
+    except Exception as e: # what `torch.load` raises depends on the file
+        raise ValueError(f'{path} holds no weights of {name} as torchvision '
+                         f'saves them: {str(e).splitlines()[0]}') from e
+
 def create_body(
     arch: str, # torchvision network by name, or its function
     n_in: int=1, # Input channels: 1, or 3 as torchvision made it
-    pretrained: bool=False, # ImageNet weights, fetched once by torchvision
+    pretrained: bool|str=False, # ImageNet weights: True fetches, or a file
+    first: str='sum', # For one channel: `sum` or `mean` of the weights of 3
 ): # Module from `(batch, n_in, height, width)` to feature maps
     """The convolutional part of a torchvision network
 
     For `n_in=1` the first convolution's weights are summed up over its
-    three channels. Raises `OSError` where weights cannot be fetched,
-    `ValueError` for networks without such a part and for other `n_in`."""
+    three channels. `pretrained=True` lets torchvision fetch the weights,
+    once; a path names a file of them. Raises `OSError` where they cannot be
+    fetched or read, `ValueError` for a file that does not fit, for networks
+    without such a part, and for other `n_in` and `first`."""
     name = arch if isinstance(arch, str) else arch.__name__
     if n_in not in (1, 3):
         raise ValueError(f'n_in must be 1 or 3, not {n_in}')
-    weights = 'DEFAULT' if pretrained else None
+    if first not in ('sum', 'mean'):
+        raise ValueError(f"first must be 'sum' or 'mean', not {first!r}")
+    weights = 'DEFAULT' if pretrained is True else None
     try: model = torchvision.models.get_model(name, weights=weights)
     except OSError as e:
         raise OSError(f'cannot fetch the weights of {name} ({e}): set '
                       'pretrained=False to train without them') from e
+    if pretrained and not weights: _load_weights(model, name, pretrained)
     def before_pool(part):
         return not isinstance(part[1], nn.AdaptiveAvgPool2d)
     parts = list(model.named_children())
@@ -50,14 +66,14 @@ def create_body(
     elif len(kept) < len(parts): body = nn.Sequential(OrderedDict(kept))
     else: raise ValueError(f'{name} has no body that ends in a pooling '
                            'layer: try resnet18')
-    if n_in == 1: _to_one_channel(body)
+    if n_in == 1: _to_one_channel(body, first)
     return body
 
 def create_network(
     arch: str, # torchvision network by name, or its function
     n_out: int, # Number of labels
     n_in: int=1, # Input channels, 1 or 3
-    pretrained: bool=False, # Start from ImageNet weights
+    pretrained: bool|str=False, # ImageNet weights, as in `create_body`
 ): # `nn.Sequential` of body and head
     """A classifier: `(batch, n_in, height, width)` to `(batch, n_out)` scores
 

@@ -84,6 +84,12 @@ class Reverse(Augmentation):
     def transform(self, x, drawn): return x.flip(1)
 
 
+def find_second_view(a, b, temperature):
+    "Cross-entropy of cosine similarities, by torch"
+    a, b = (torch.nn.functional.normalize(torch.from_numpy(x)) for x in (a, b))
+    return torch.nn.functional.cross_entropy(a @ b.T/temperature, torch.arange(len(a)))
+
+
 ANSWERS = [ # check, a right answer, a wrong one
     ('clip_seconds', 4, 2),
     ('peak_level', lambda x: 20*np.log10(np.abs(x).max()), lambda x: 20*np.log10(x.max())),
@@ -116,6 +122,9 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('better_augmentation', Noise((0, 20), p=1), Polarity(p=1)),
     ('first_weights', 3136, 9408),
     ('small_network', 'squeezenet1_1', 'resnet18'),
+    ('collapsed_loss', 4.84, 4.85),
+    ('one_way_loss', find_second_view, lambda a, b, t: find_second_view(b, a, t)),
+    ('pitch_blind', lambda db: np.sort(db, axis=0).mean(axis=1), lambda db: db.mean(axis=1)),
     ('window_count', 20, 19),
     ('merge_labels', lambda x: [(k, len(list(g))) for k, g in itertools.groupby(x)], lambda x: [(k, 1) for k in x]),
     ('speaker_pattern', r'_(\w+)_', r'(\d)_'),
