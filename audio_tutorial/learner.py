@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TensorAudio', 'TensorSpectrogram', 'LoadClip', 'AudioToFloat', 'BatchTransform', 'AudioDL', 'AudioBlock',
-           'audio_learner', 'in_memory', 'repeats']
+           'audio_learner', 'in_memory', 'repeats', 'ValidateAtEnd']
 
 # %% ../nbs/08_on_the_fly.ipynb #7370af78
 import base64, html, io, random
@@ -256,3 +256,8 @@ def repeats(
 ): # DataFrame, a row per repeat
     "Measure again with other seeds: one row each"
     return pd.DataFrame([dict(seed=s, **run(s)) for s in range(seed, seed+n)])
+
+class ValidateAtEnd(Callback):
+    "Validate after the last epoch alone: one figure per training, sooner"
+    def before_validate(self):
+        if self.epoch < self.n_epoch - 1: raise CancelValidException

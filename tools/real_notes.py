@@ -1,4 +1,4 @@
-"""Runs chapter 8 or 10 under profile [real] and keeps the table of real notes it shows. How: tools/README.md"""
+"""Runs a chapter that names real notes, and keeps the table it shows to those who have none. How: tools/README.md"""
 import argparse, os, sys
 from pathlib import Path
 
@@ -6,18 +6,26 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT/"book"))
 import build
 
-TABLES = {"08_on_the_fly": "real_notes.csv", "10_augment": "augment.csv"} # in audio_tutorial/results/
+RUNS = { # chapter: profile, parameter with the file to keep, its name in audio_tutorial/results/
+    "08_on_the_fly": ("real", "save_real", "real_notes.csv"),
+    "10_augment": ("real", "save_real", "augment.csv"),
+    "11_pretrain": ("large", "save_results", "pretrain.csv"),
+}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="real notes, named as NSynth's are")
-    parser.add_argument("--chapter", choices=TABLES, default="08_on_the_fly")
+    parser.add_argument("--chapter", choices=RUNS, default="08_on_the_fly")
+    parser.add_argument("--weights", type=Path, help="for chapter 11: torchvision's file of squeezenet1_1")
     args = parser.parse_args()
-    table = ROOT/"audio_tutorial/results"/TABLES[args.chapter]
-    values = build.profiles(ROOT, build.chapters(ROOT))["real"][args.chapter]
-    values |= dict(real_notes=str(args.folder.resolve()), save_real=str(table))
+    profile, parameter, name = RUNS[args.chapter]
+    table = ROOT/"audio_tutorial/results"/name
+    values = build.profiles(ROOT, build.chapters(ROOT))[profile][args.chapter]
+    values |= {"real_notes": str(args.folder.resolve()), parameter: str(table)}
+    if args.weights: values["weights"] = str(args.weights.resolve())
     os.environ["PYTHONPATH"] = str(ROOT)
-    build.run(ROOT/f"nbs/{args.chapter}.ipynb", ROOT/"_build", ROOT/f"_build/executed/real/{args.chapter}.ipynb", values)
+    build.run(ROOT/f"nbs/{args.chapter}.ipynb", ROOT/"_build", ROOT/f"_build/executed/{profile}/{args.chapter}.ipynb",
+              values)
     print(table.read_text())
 
 if __name__ == "__main__": main()
