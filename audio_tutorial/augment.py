@@ -380,7 +380,8 @@ class _OneOf(Augmentation):
         return y
 
 def _fraction(ratio):
-    "A ratio as a fraction of small numbers, less than 2 cents away"
+    "A fraction of small numbers; semitones are at most 2 cents off"
+    if 0 < ratio < 1: return 1/_fraction(1/ratio) # as near as that one
     return Fraction(ratio).limit_denominator(50)
 
 def _speed(x, rate):

@@ -388,6 +388,12 @@ def loudest(x):
 def cents(f, reference): return abs(1200*np.log2(f/reference))
 
 
+@pytest.mark.parametrize('semitones', range(-24, 25))
+def test_pitch_ratios_are_at_most_2_cents_off(semitones):
+    ratio, = PitchShift([semitones]).values
+    assert cents(float(ratio), 2**(semitones/12)) < 2
+
+
 def level(x): return 10*x.double().square().mean(-1).log10()
 
 
