@@ -50,18 +50,18 @@ class MelSpectrogram(nn.Module):
         torch.empty(2**22) # freed at once; keeps later memory at hand
 
     def _set_constants(self, device=None):
-        "Window, and the bank by 16 neighbouring bands and their bins"
+        "Window, and the bank by 16 neighbouring bands and their squares"
         window = torch.from_numpy(hann(self.settings.n_fft)).float()
         self.register_buffer('window', window.to(device), persistent=False)
-        self.groups = [] # bins where a band is not 0, weights bins × bands
+        self.groups = [] # squares where a band is not 0, squares × bands
         bank = torch.from_numpy(self.settings.filterbank())
         self.n_rows = len(bank)
         full = F.pad(bank, (0, 0, 0, -len(bank) % 16))
-        for bands in full.split(16):
+        for bands in full.repeat_interleave(2, dim=1).split(16):
             used = bands.any(dim=0).nonzero().flatten().tolist()
-            bins = slice(used[0], used[-1] + 1) if used else slice(0, 1)
-            weights = bands[:, bins].T.contiguous().to(device)
-            self.groups.append((bins, weights))
+            span = slice(used[0], used[-1] + 1) if used else slice(0, 1)
+            weights = bands[:, span].T.contiguous().to(device)
+            self.groups.append((span, weights))
 
     def _apply(self, fn, recurse=True):
         "Follow to another device; `half()` must not coarsen the constants"
@@ -113,10 +113,20 @@ class MelSpectrogram(nn.Module):
         padded = F.pad(to_float(x).to(dtype), (n_fft//2, n_fft//2))
         frames = padded.unfold(-1, n_fft, self.settings.hop_length)*window
         parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
-        power = parts[..., 0] + parts[..., 1] # real² + imaginary²
-        rows = torch.cat([power[..., bins] @ weights.to(dtype)
-                          for bins, weights in self.groups], dim=-1)
-        return rows[..., :self.n_rows]
+        return self._rows(parts.flatten(-2))[..., :self.n_rows]
+
+    def _rows(self, squares):
+        """Products with the groups side by side, from real², imaginary², ...
+
+        `out=` takes no gradient: where one is asked for, they are joined."""
+        pairs = [(squares[..., span], weights.to(squares.dtype))
+                 for span, weights in self.groups]
+        if squares.requires_grad:
+            return torch.cat([a @ b for a, b in pairs], dim=-1)
+        rows = squares.new_empty(*squares.shape[:-1], 16*len(pairs))
+        for (a, b), own in zip(pairs, rows.split(16, -1)):
+            torch.matmul(a, b, out=own)
+        return rows
 
     def forward(self,
         x, # Waveforms `(batch, n_samples)`: float in [−1, 1], or int16

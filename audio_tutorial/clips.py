@@ -64,7 +64,8 @@ def crop_or_pad(
 ): # Waveform `(n_samples,)`
     "Exactly `n_samples` from `start` on; what is missing at the end is zeros"
     part = samples[start:start + n_samples]
-    return np.pad(part, (0, n_samples - len(part)))
+    missing = n_samples - len(part)
+    return np.pad(part, (0, missing)) if missing else part
 
 # %% ../nbs/01_clips.ipynb #053563d3
 class AudioError(ValueError):

@@ -6,7 +6,7 @@ import argparse, datetime, json, os, platform, re, sys, tempfile, time
 from pathlib import Path
 
 from bench import epoch, loading, memory, tables, transform
-from bench.turns import ROOT, contestants, rounds
+from bench.turns import ROOT, contestants, launches, rounds
 
 SETTINGS = [dict(n_fft=1024, hop_length=256, n_mels=40), dict(n_fft=1024, hop_length=256, n_mels=128),
             dict(n_fft=2048, hop_length=512, n_mels=128), dict(n_fft=400, hop_length=160, n_mels=80)]
@@ -31,9 +31,9 @@ def file_name(machine):
 def measure_transform(device, size, folder):
     "Clips per second of all in batches of 64 clips, and of two of them in other batches"
     names = [n for n in transform.CONTESTANTS if device == "cpu" or n not in
-             ("librosa, clip by clip", "librosa, whole batch", "audioflux")]
+             ("librosa, clip by clip", "librosa, whole batch", "audioflux", transform.KEPT)]
     done = []
-    with contestants("transform", names, device=device) as made:
+    with contestants("transform", names, keep=[transform.KEPT], device=device) as made:
         for settings in SETTINGS:
             some = {n: c for n, c in made.items() if transform.can(n, settings)}
             transform.check_equal(some, settings, folder)
@@ -86,17 +86,18 @@ def measure(size):
             say("loading: all give the same samples")
             result["loading"] = rounds(made, size["rounds"])
         result |= {k: size["gpu" if about["gpu"] else "epoch"][k] for k in ("batch", "copies", "arch")}
-        options = {k: result[k] for k in ("batch", "copies", "arch")}
-        with contestants("epoch", list(epoch.CONTESTANTS), sounds=str(sounds), folders=folders, **options) as made:
-            say("epochs")
-            result["epoch"] = rounds(made, size["epoch_rounds"])
+        say("epochs")
+        ways, options = list(epoch.CONTESTANTS), {k: result[k] for k in ("batch", "copies", "arch")}
+        keep = [way for way in ways if way != epoch.GIVEN_BACK]
+        result["epoch"] = launches(size["epoch_launches"], "epoch", size["epoch_rounds"], names=ways, keep=keep,
+                                   sounds=str(sounds), folders=folders, **options)
     return result
 
 FULL = dict(rounds=7, lasting=0.25, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256,
-            epoch_rounds=6, epoch=dict(batch=32, copies=1, arch="resnet18"),
+            epoch_launches=3, epoch_rounds=2, epoch=dict(batch=32, copies=1, arch="resnet18"),
             gpu=dict(batch=256, copies=20, arch="resnet18"))
 TINY = dict(rounds=2, lasting=0, batch=2, seconds=1, sizes=[(1, 1)], memory_rounds=1, memory_batch=2, notes=20,
-            epoch_rounds=1, epoch=dict(batch=10, copies=1, arch="squeezenet1_1"),
+            epoch_launches=1, epoch_rounds=1, epoch=dict(batch=10, copies=1, arch="squeezenet1_1"),
             gpu=dict(batch=10, copies=1, arch="squeezenet1_1"))
 
 def main(argv=None):

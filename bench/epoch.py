@@ -78,6 +78,8 @@ def contestant(n_in, loaders):
         return turn
     return start
 
+GIVEN_BACK = "on the fly, from files; freed memory given back" # see `turns.KEEP_MEMORY`
 CONTESTANTS = {"pictures, RGB": contestant(*pictures(3)), "pictures, grey": contestant(*pictures(1)),
                "on the fly, from files": contestant(*sound(keep=False)),
+               GIVEN_BACK: contestant(*sound(keep=False)),
                "on the fly, from memory": contestant(*sound(keep=True))}

@@ -110,8 +110,9 @@ def rfft(s, device):
         return padded.unfold(-1, s.n_fft, s.hop_length)*window
     return lambda ready: [torch.fft.rfft(part) for part in ready.split(4)], frames, lambda y: np.zeros(0)
 
+KEPT = "torchaudio, memory kept" # as in training, see `turns.KEEP_MEMORY`
 CONTESTANTS = {"ours": by_torch(ours), "ours, in decibels": by_torch(ours_in_decibels),
-               "torchaudio": by_torch(torchaudio), "nnAudio": by_torch(nnaudio), "librosa, clip by clip": librosa_each,
+               "torchaudio": by_torch(torchaudio), KEPT: by_torch(torchaudio), "nnAudio": by_torch(nnaudio), "librosa, clip by clip": librosa_each,
                "librosa, whole batch": librosa_batch, "audioflux": audioflux, "rfft alone": rfft}
 
 # How far each may lie from librosa, clip by clip; audioflux is compared on its own mel scale

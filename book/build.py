@@ -12,6 +12,7 @@ from nbclient.exceptions import DeadKernelError
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT)) # for bench
 from bench.tables import all_reports
+from bench.turns import KEEP_MEMORY
 
 BIN = Path(sys.executable).parent
 DIRECTIVE = re.compile(r"\s*#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
@@ -341,7 +342,7 @@ def main(argv=None):
     root, out = args.root.resolve(), (args.root/args.out).resolve()
     os.environ |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONHASHSEED": "0",
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
-                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc")}
+                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc"), **KEEP_MEMORY}
     if args.jobs > 1: os.environ["OMP_NUM_THREADS"] = str(max(1, os.cpu_count()//args.jobs))
     os.environ.pop("MPLBACKEND", None) # "agg" would leave the pages without figures
     executed = execute(root, out, args.profile, args.jobs)

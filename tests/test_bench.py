@@ -1,6 +1,6 @@
 "The benchmarks: everybody takes part, the numbers are equal, and the page shows what was measured; no figure is tested"
 import copy, importlib, json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import build, pytest
 from bench import __main__ as bench, tables, turns
@@ -15,7 +15,7 @@ class Here:
 
 
 @contextmanager
-def contestants_here(module, names, **options): yield {name: Here(module, name, **options) for name in names}
+def contestants_here(module, names, keep=(), **options): yield {name: Here(module, name, **options) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def result(tmp_path_factory):
     pytest.importorskip("nnAudio")
     out = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(bench, "contestants", contestants_here)
+        for module in bench, turns: m.setattr(module, "contestants", contestants_here)
         bench.main(["--tiny", "--out", str(out)])
     file, = out.glob("*.json")
     return json.loads(file.read_text())
@@ -34,10 +34,10 @@ def result(tmp_path_factory):
 def test_all_take_part(result):
     cases = {(tables.setting_name(c["settings"]), c["batch"]): set(c["rates"])
              for c in result["transform"] if c["device"] == "cpu"}
-    peers = {"torchaudio", "nnAudio", "librosa, clip by clip", "librosa, whole batch", "audioflux", "rfft alone"}
+    peers = {"torchaudio", "torchaudio, memory kept", "nnAudio", "librosa, clip by clip", "librosa, whole batch", "audioflux", "rfft alone"}
     assert peers < cases["1024/256/40", 2] and peers - cases["400/160/80", 2] == {"audioflux"}
     assert cases["1024/256/40", 1] == {"ours", "torchaudio"}
-    assert len(result["loading"]) == len(result["epoch"]) == 4
+    assert len(result["loading"]) == 4 and len(result["epoch"]) == 5
 
 
 def test_parts_of_an_epoch_add_up(result):
@@ -106,6 +106,21 @@ def test_a_contestant_is_a_process_that_takes_turns(tmp_path):
         assert len(answers["soundfile.read"]) == 3 and all(t > 0 for t in answers["soundfile.read"])
         process = made["soundfile.read"].process
     assert process.returncode == 0
+
+
+def test_who_keeps_freed_memory_and_who_gives_it_back(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(turns, "Contestant", lambda module, name, env: seen.update({name: env}) or pytest.fail("enough"))
+    for name in "kept", "plain":
+        with pytest.raises(pytest.fail.Exception), turns.contestants("epoch", [name], keep=["kept"]): pass
+    assert seen == {"kept": turns.KEEP_MEMORY, "plain": {}}
+
+
+def test_every_launch_adds_its_rounds(monkeypatch):
+    class Player:
+        def turn(self): return 1
+    monkeypatch.setattr(turns, "contestants", lambda module, names: nullcontext({n: Player() for n in names}))
+    assert turns.launches(3, "epoch", 2, names="ab") == {"a": [1]*6, "b": [1]*6}
 
 
 def test_a_contestant_that_fails_says_why():
