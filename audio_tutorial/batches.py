@@ -119,14 +119,17 @@ class MelSpectrogram(nn.Module):
         """Products with the groups side by side, from real², imaginary², ...
 
         `out=` takes no gradient: where one is asked for, they are joined."""
-        pairs = [(squares[..., span], weights.to(squares.dtype))
+        flat = squares.flatten(0, 1) # frames of all clips, one by one
+        pairs = [(flat[:, span], weights.to(flat.dtype))
                  for span, weights in self.groups]
-        if squares.requires_grad:
-            return torch.cat([a @ b for a, b in pairs], dim=-1)
-        rows = squares.new_empty(*squares.shape[:-1], 16*len(pairs))
-        for (a, b), own in zip(pairs, rows.split(16, -1)):
-            torch.matmul(a, b, out=own)
-        return rows
+        if flat.requires_grad:
+            rows = torch.cat([a @ b for a, b in pairs], dim=1)
+        else:
+            n = flat.shape[0] # `len` would fix it in an exported model
+            rows = flat.new_empty(n, 16*len(pairs))
+            for (a, b), own in zip(pairs, rows.split(16, dim=1)):
+                torch.mm(a, b, out=own)
+        return rows.unflatten(0, squares.shape[:2])
 
     def forward(self,
         x, # Waveforms `(batch, n_samples)`: float in [−1, 1], or int16
@@ -135,7 +138,8 @@ class MelSpectrogram(nn.Module):
         self._check(x)
         with torch.autocast(x.device.type, enabled=False):
             made = [self._few(part) for part in self._parts(x)]
-            return torch.cat(made).mT.unsqueeze(1) # turned as a view
+            rows = torch.cat(made) if len(made) > 1 else made[0]
+            return rows.mT.unsqueeze(1) # turned as a view
 
     def extra_repr(self):
         return f'{self.settings}, decibels={self.decibels}'
