@@ -11,6 +11,7 @@ import base64, html, io, random
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 
+from fastai.data.load import SkipItemException
 from fastai.vision.all import *
 from .batches import MelSpectrogram, to_float
 from .clips import crop_or_pad, load_clip, play, show_wave
@@ -114,6 +115,15 @@ class AudioDL(TfmdDL):
         for b in super().__iter__():
             yield b
             self._set_training() # another loader may have run since
+
+    def do_item(self, i):
+        "An item of tensors is ready where `ToTensor` is all that is to come"
+        if any(not isinstance(f, ToTensor) for f in self.after_item.fs):
+            return super().do_item(i)
+        try: item = self.create_item(i)
+        except SkipItemException: return None
+        ready = isinstance(item, tuple) and all(map(torch.is_tensor, item))
+        return item if ready else self.after_item(item)
 
     def create_batch(self, items):
         "Stack clips and labels"

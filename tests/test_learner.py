@@ -10,12 +10,13 @@ import pytest
 import soundfile as sf
 import torch
 import torchvision
-from fastai.vision.all import (CategoryBlock, DataBlock, ItemTransform, Tensor, accuracy, get_files, load_learner,
-                               set_seed)
+from fastai.data.load import SkipItemException
+from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, ItemTransform, Tensor, accuracy, get_files,
+                               load_learner, set_seed)
 from torch import nn
 
 from audio_tutorial.batches import MelSpectrogram
-from audio_tutorial.clips import AudioError, load_clip
+from audio_tutorial.clips import AudioError, get_audio_files, load_clip
 from audio_tutorial.learner import (AudioBlock, BatchTransform, LoadClip, TensorSpectrogram, audio_learner, in_memory,
                                     repeats)
 from audio_tutorial.mel import MelSettings
@@ -138,6 +139,30 @@ def test_crops_are_random_in_training_and_central_otherwise(tmp_path):
     load.training = True
     assert len({float(load(tmp_path/'x.wav')[0]) for _ in range(5)}) == 5
     assert len(LoadClip(SETTINGS, 3)(tmp_path/'x.wav')) == 48000
+
+
+def test_items_go_through_all_that_changes_them(notes):
+    class Louder(ItemTransform):
+        def encodes(self, item): return item[0]*2, *item[1:]
+
+    class Skip(ItemTransform):
+        def encodes(self, item): raise SkipItemException()
+
+    def block(target, get_y, **kwargs):
+        return DataBlock(blocks=(AudioBlock(SETTINGS), target), splitter=ParentSplitter(), get_items=get_audio_files,
+                         get_y=get_y, **kwargs).dataloaders(notes, bs=4, num_workers=0, shuffle=False)
+    plain = block(CategoryBlock, family)
+    item = plain.train.do_item(0)
+    assert len(item) == 2 and type(item[0]).__name__ == 'TensorAudio' and item[0].dtype == torch.int16
+    louder = block(CategoryBlock, family, item_tfms=Louder())
+    assert torch.equal(louder.train.do_item(0)[0], item[0]*2)
+    picture = block(ImageBlock, lambda file: np.zeros((4, 5, 3), 'uint8'))
+    assert picture.train.do_item(0)[1].shape == (3, 4, 5)
+    def no_label(file): raise SkipItemException()
+    louder.train.after_item.add(Skip())
+    assert louder.train.do_item(0) is None
+    plain.train.create_item = no_label
+    assert plain.train.do_item(0) is None
 
 
 def test_a_bad_file_is_named_through_a_worker(tmp_path, notes):
