@@ -7,7 +7,7 @@ without pickles, reads long recordings, and runs without fastai."""
 __all__ = ['AudioClassifier', 'LongPrediction', 'ModelError']
 
 # %% ../nbs/12_predict.ipynb #3b96891d
-import json, os, warnings
+import json, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from math import ceil
@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 from .batches import MelSpectrogram
-from .clips import (AudioError, _blocks, _open, crop_or_pad,
-                                  get_audio_files, load_clip, play)
+from .clips import (AudioError, _blocks, _open, _whole_file,
+    crop_or_pad, get_audio_files, load_clip, play)
 from .mel import MelSettings
 from .networks import create_network
 
@@ -494,14 +494,6 @@ _kinds = dict(schema=int, arch=str, activation=str, threshold=(int, float),
               duration=(int, float), settings=dict, vocab=list, weights=str,
               provenance=dict)
 
-def _replace(path, write):
-    "Let `write(part)` make a file, which gets its name when complete"
-    part = path.with_name(f'{path.name}.part')
-    try:
-        write(part)
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-
 def _card(config):
     "The text of the model card"
     labels = '\n'.join(f'- {v}' for v in config['vocab'])
@@ -563,11 +555,10 @@ def save(self:AudioClassifier,
     weights = {k: v.detach().cpu().contiguous() for k, v in
                self.network.state_dict().items()}
     text = json.dumps(config, indent=1, ensure_ascii=False)
-    _replace(folder/_weights_file,
-             lambda p: p.write_bytes(to_bytes(weights)))
-    _replace(folder/'config.json', lambda p: p.write_text(text, 'utf8'))
-    _replace(folder/'README.md', lambda p: p.write_text(_card(config),
-                                                        'utf8'))
+    for name, content in ((_weights_file, to_bytes(weights)),
+            ('config.json', text.encode()),
+            ('README.md', _card(config).encode())):
+        with _whole_file(folder/name) as part: part.write_bytes(content)
     return folder
 
 # %% ../nbs/12_predict.ipynb #a088ac4b

@@ -220,3 +220,14 @@ def get_audio_files(
     if found: return found
     raise ValueError(f'no sound files below {path}: it should hold files '
                      f'that end in {", ".join(_endings)}')
+
+# %% ../nbs/01_clips.ipynb #5b1c7e03
+@contextmanager
+def _whole_file(path):
+    "A name to write to; the file gets the name `path` when it is complete"
+    path = Path(path)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        yield part
+        os.replace(part, path)
+    finally: part.unlink(missing_ok=True)

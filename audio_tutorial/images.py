@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
-from .clips import get_audio_files, load_clip
+from .clips import _whole_file, get_audio_files, load_clip
 from .mel import MelSettings
 from .notes import _workers, note_pattern
 
@@ -76,14 +76,6 @@ def _pictures(source, dest):
         pictures[picture] = clip
     return pictures
 
-def _save(write, path):
-    "Let `write(file)` make a file, which gets its name when complete"
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        with part.open('wb') as f: write(f)
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-
 def _claim(dest, about, pictures):
     "Make `dest` the folder of pictures drawn like this, or refuse it"
     card, there = dest/'settings.json', set(dest.rglob('*.png'))
@@ -102,8 +94,8 @@ def _claim(dest, about, pictures):
                          f'{min(strangers)}: {advice}')
     for folder in {dest, *(p.parent for p in pictures)}:
         folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(about, indent=1).encode()
-    if drawn is None: _save(lambda f: f.write(text), card)
+    if drawn is None:
+        with _whole_file(card) as p: p.write_text(json.dumps(about, indent=1))
     for kind in 'png', 'json': # of a run that was killed
         for left in dest.rglob(f'*.{kind}.*.part'): left.unlink()
 
@@ -112,7 +104,7 @@ def _draw_file(job, settings, rgb, duration):
     picture, clip = job
     samples, _ = load_clip(clip, settings.sample_rate, duration=duration)
     image = Image.fromarray(draw_image(samples, settings, rgb))
-    _save(lambda f: image.save(f, format='PNG'), picture)
+    with _whole_file(picture) as part: image.save(part, format='PNG')
     return picture
 
 def draw_images(

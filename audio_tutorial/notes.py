@@ -20,8 +20,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np, soundfile as sf, soxr
-from .clips import (AudioError, _blocks, _open, crop_or_pad,
-                                  get_audio_files, load_clip, play)
+from .clips import (AudioError, _blocks, _open, _whole_file,
+    crop_or_pad, get_audio_files, load_clip, play)
 
 # %% ../nbs/05_notes.ipynb #9056e9b9
 families = ('bass', 'brass', 'flute', 'guitar', 'keyboard', 'mallet',
@@ -272,11 +272,8 @@ def _draw(names, n, seed):
 def _write(job):
     "Play a note into a file, which gets its name when it is complete"
     path, note = job
-    part = path.with_suffix(f'.{os.getpid()}.part')
-    try:
+    with _whole_file(path) as part:
         sf.write(part, play_note(*note), note_rate, 'PCM_16', format='WAV')
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
 
 _recipe = 2 # raise it when the same arguments come to give other sounds
 
@@ -294,12 +291,10 @@ def _claim(dest, arguments):
         if there == arguments: return
         raise ValueError(f'{dest} holds notes made with {there}, not with '
             f'{arguments}: choose another folder or delete this one')
-    if dest.exists() and any(dest.iterdir()):
+    if any(f.suffix != '.part' for f in dest.glob('*')):
         raise ValueError(f'{dest} is not empty: choose a new folder')
     dest.mkdir(parents=True, exist_ok=True)
-    part = dest/'notes.json.part'
-    part.write_text(json.dumps(arguments))
-    os.replace(part, card)
+    with _whole_file(card) as part: part.write_text(json.dumps(arguments))
 
 def make_notes(
     dest=None, # Folder for the notes; None: one in ~/.cache/audio_tutorial

@@ -8,11 +8,10 @@ __all__ = ['SeveralLabels', 'supervised_learner', 'random_view', 'nt_xent', 'pai
            'save_body', 'load_body']
 
 # %% ../nbs/11_pretrain.ipynb #4aa73e6c
-import os
-
 from fastai.vision.all import *
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from .clips import _whole_file
 from .networks import create_body, create_network
 
 # %% ../nbs/11_pretrain.ipynb #c7b348a2
@@ -161,9 +160,8 @@ def save_body(
     weights = {k: v.detach().cpu().contiguous()
                for k, v in learn.model[0].state_dict().items()}
     path = Path(path)
-    part = path.with_name(f'{path.name}.part')
-    part.write_bytes(to_bytes(weights, {'arch': learn.model.arch}))
-    os.replace(part, path)
+    with _whole_file(path) as part:
+        part.write_bytes(to_bytes(weights, {'arch': learn.model.arch}))
     return path
 
 def _read_body(path):

@@ -225,7 +225,7 @@ def test_nothing_half_written_when_the_disk_is_full(clips, tmp_path, limit, left
 def test_the_next_picture_keeps_its_old_self_when_saving_fails(clips, tmp_path, monkeypatch):
     "Whatever goes wrong on the way, a final name is never touched by halves"
     def breaks(self, file, **options):
-        file.write(b'half')
+        file.write_bytes(b'half')
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr(Image.Image, 'save', breaks)
     with pytest.raises(OSError, match='No space'): draw(clips, tmp_path/'png', n_workers=1)

@@ -316,7 +316,7 @@ def move(source, target):
     if stage == 'before moving' and str(target).endswith('test'): killed()
     replace(source, target)
     if stage == 'after moving' and str(target).endswith('test'): killed()
-    if stage == 'claiming' and str(source).endswith('json.part'): killed()
+    if stage == 'claiming' and str(target).endswith('notes.json'): killed()
     if stage == 'handing over' and str(source).endswith('gz.part'): killed()
 def unpack(source, target):
     written.append(target)

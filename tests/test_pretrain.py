@@ -211,7 +211,7 @@ def labelled(notes):
 def unlabelled(notes):
     set_seed(0, reproducible=True)
     learn = contrastive_learner(loaders(notes, bs=16))
-    learn.course = quietly(learn, 25, 2e-3)
+    learn.course = quietly(learn, 25)
     return learn
 
 
