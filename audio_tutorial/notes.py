@@ -323,9 +323,8 @@ def make_notes(
             ['notes', *map(str, arguments.values())])
     dest = Path(dest)
     _claim(dest, arguments)
-    for side in 'train', 'valid':
-        (dest/side).mkdir(exist_ok=True)
-        for left in (dest/side).glob('*.part'): left.unlink()
+    for left in dest.rglob('*.part'): left.unlink() # of a run that was killed
+    for side in 'train', 'valid': (dest/side).mkdir(exist_ok=True)
     jobs = sorted((dest/side/name, note) for side, (name, note) in plan)
     jobs = [job for job in jobs if not job[0].exists()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -219,6 +219,9 @@ def test_what_a_killed_run_left_behind_is_cleared(tmp_path):
     (path / "train" / "organ_acoustic_000-060-100.1.part").write_bytes(b"half")
     make_notes(path, 20, 10, progress=False)
     assert not list(path.rglob("*.part"))
+    (tmp_path / "y").mkdir() # killed while it said what the folder is for
+    (tmp_path / "y" / "notes.json.1.part").write_text("{")
+    assert digest(make_notes(tmp_path / "y", 20, 10, progress=False)) == digest(path)
 
 @pytest.mark.parametrize("change", [dict(n_train=21), dict(n_valid=11), dict(seed=43), dict(source="all")])
 def test_notes_of_other_arguments_are_never_mixed(tmp_path, change):
