@@ -35,8 +35,9 @@ class MelSpectrogram(nn.Module):
 
     Levels in dB relative to each clip's own maximum, mapped to [−1, 1] by
     `settings.scale`. Equal to `settings.log_mel`, on every device. It works
-    on a few clips at a time, so a batch of any size fits. Under autocast,
-    and for float16 or bfloat16 samples, it computes in float32.
+    on a few clips at a time, so a batch of any size fits. Gradients pass,
+    by a plainer and slower route. Under autocast, and for float16 or
+    bfloat16 samples, it computes in float32.
 
     Raises `ValueError` for a tensor that is no batch of waveforms, and for
     one whose attribute `sample_rate`, if it has one, is not the settings'."""
