@@ -93,8 +93,8 @@ def measure(size):
                                    sounds=str(sounds), folders=folders, **options)
     return result
 
-FULL = dict(rounds=7, lasting=0.25, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256,
-            epoch_launches=3, epoch_rounds=2, epoch=dict(batch=32, copies=1, arch="resnet18"),
+FULL = dict(rounds=5, lasting=0.25, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256,
+            epoch_launches=4, epoch_rounds=2, epoch=dict(batch=32, copies=1, arch="resnet18"),
             gpu=dict(batch=256, copies=20, arch="resnet18"))
 TINY = dict(rounds=2, lasting=0, batch=2, seconds=1, sizes=[(1, 1)], memory_rounds=1, memory_batch=2, notes=20,
             epoch_launches=1, epoch_rounds=1, epoch=dict(batch=10, copies=1, arch="squeezenet1_1"),
