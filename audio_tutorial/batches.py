@@ -35,9 +35,9 @@ class MelSpectrogram(nn.Module):
 
     Levels in dB relative to each clip's own maximum, mapped to [−1, 1] by
     `settings.scale`. Equal to `settings.log_mel`, on every device. It works
-    on a few clips at a time, so a batch of any size fits. Gradients pass,
-    by a plainer and slower route. Under autocast, and for float16 or
-    bfloat16 samples, it computes in float32.
+    on a few clips at a time, so a batch of any size fits. Gradients pass.
+    Under autocast, and for float16 or bfloat16 samples, it computes in
+    float32.
 
     Raises `ValueError` for a tensor that is no batch of waveforms, and for
     one whose attribute `sample_rate`, if it has one, is not the settings'."""
@@ -113,24 +113,11 @@ class MelSpectrogram(nn.Module):
             window = torch.hann_window(n_fft, dtype=dtype, device=x.device)
         padded = F.pad(to_float(x).to(dtype), (n_fft//2, n_fft//2))
         frames = padded.unfold(-1, n_fft, self.settings.hop_length)*window
-        parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
-        return self._rows(parts.flatten(-2))[..., :self.n_rows]
-
-    def _rows(self, squares):
-        """Products with the groups side by side, from real², imaginary², ...
-
-        `out=` takes no gradient: where one is asked for, they are joined."""
-        flat = squares.flatten(0, 1) # frames of all clips, one by one
-        pairs = [(flat[:, span], weights.to(flat.dtype))
-                 for span, weights in self.groups]
-        if flat.requires_grad:
-            rows = torch.cat([a @ b for a, b in pairs], dim=1)
-        else:
-            n = flat.shape[0] # `len` would fix it in an exported model
-            rows = flat.new_empty(n, 16*len(pairs))
-            for (a, b), own in zip(pairs, rows.split(16, dim=1)):
-                torch.mm(a, b, out=own)
-        return rows.unflatten(0, squares.shape[:2])
+        squares = torch.view_as_real(torch.fft.rfft(frames)).square_()
+        flat = squares.flatten(2).flatten(0, 1) # frames of all clips
+        rows = torch.cat([flat[:, span] @ weights.to(dtype)
+                          for span, weights in self.groups], dim=1)
+        return rows[:, :self.n_rows].unflatten(0, squares.shape[:2])
 
     def forward(self,
         x, # Waveforms `(batch, n_samples)`: float in [−1, 1], or int16
