@@ -63,9 +63,9 @@ def crop_or_pad(
     start: int=0, # Where a crop begins
 ): # Waveform `(n_samples,)`
     "Exactly `n_samples` from `start` on; what is missing at the end is zeros"
+    if len(samples) == n_samples and start == 0: return samples
     part = samples[start:start + n_samples]
-    missing = n_samples - len(part)
-    return np.pad(part, (0, missing)) if missing else part
+    return np.pad(part, (0, n_samples - len(part)))
 
 # %% ../nbs/01_clips.ipynb #053563d3
 class AudioError(ValueError):

@@ -112,8 +112,8 @@ def rfft(s, device):
 
 KEPT = "torchaudio, memory kept" # as in training, see `turns.KEEP_MEMORY`
 CONTESTANTS = {"ours": by_torch(ours), "ours, in decibels": by_torch(ours_in_decibels),
-               "torchaudio": by_torch(torchaudio), KEPT: by_torch(torchaudio), "nnAudio": by_torch(nnaudio), "librosa, clip by clip": librosa_each,
-               "librosa, whole batch": librosa_batch, "audioflux": audioflux, "rfft alone": rfft}
+               "torchaudio": by_torch(torchaudio), KEPT: by_torch(torchaudio), "nnAudio": by_torch(nnaudio),
+               "librosa, clip by clip": librosa_each, "librosa, whole batch": librosa_batch, "audioflux": audioflux, "rfft alone": rfft}
 
 # How far each may lie from librosa, clip by clip; audioflux is compared on its own mel scale
 EQUAL = {"ours": 1e-5, "torchaudio": 2e-5, "nnAudio": 2e-5, "librosa, whole batch": 1e-6, "audioflux": 1e-3}

@@ -34,7 +34,8 @@ def result(tmp_path_factory):
 def test_all_take_part(result):
     cases = {(tables.setting_name(c["settings"]), c["batch"]): set(c["rates"])
              for c in result["transform"] if c["device"] == "cpu"}
-    peers = {"torchaudio", "torchaudio, memory kept", "nnAudio", "librosa, clip by clip", "librosa, whole batch", "audioflux", "rfft alone"}
+    peers = {"torchaudio", "torchaudio, memory kept", "nnAudio", "librosa, clip by clip", "librosa, whole batch",
+             "audioflux", "rfft alone"}
     assert peers < cases["1024/256/40", 2] and peers - cases["400/160/80", 2] == {"audioflux"}
     assert cases["1024/256/40", 1] == {"ours", "torchaudio"}
     assert len(result["loading"]) == 4 and len(result["epoch"]) == 5
@@ -91,6 +92,7 @@ def test_page_holds_the_reports_of_all_machines(made_up, tmp_path, monkeypatch):
     assert "book/speed" in build.stage(build.ROOT, tmp_path/"src", [])
     page = (tmp_path/"src/book/speed.md").read_text()
     assert page.count("## First processor") == page.count("## Second processor") == 1 and "<!--" not in page
+    assert " ".join(f"{k}={v}" for k, v in turns.KEEP_MEMORY.items()) in page # what the page tells its reader to set
 
 
 def test_measured_files_can_be_shown():

@@ -140,6 +140,8 @@ def test_crop_or_pad():
     assert crop_or_pad(np.arange(5), 3, start=1).tolist() == [1, 2, 3]
     assert crop_or_pad(np.arange(5), 7, start=3).tolist() == [3, 4, 0, 0, 0, 0, 0]
     assert crop_or_pad(np.arange(5), 2, start=9).tolist() == [0, 0]
+    recording = np.arange(5)
+    assert not np.shares_memory(crop_or_pad(recording, 2), recording) # a crop does not keep all of a long one
 
 
 @pytest.mark.parametrize('kwargs', [dict(offset=-1), dict(duration=0), dict(duration=-1), dict(sample_rate=0)])
