@@ -17,7 +17,6 @@ from fastai.callback.mixup import MixHandler
 from scipy.fft import next_fast_len
 from torch import nn
 from torch.nn import functional as F
-from torchaudio import functional as AF
 from .learner import BatchTransform
 
 # %% ../nbs/10_augment.ipynb #a0000010
@@ -385,8 +384,26 @@ def _fraction(ratio):
     return Fraction(ratio).limit_denominator(50)
 
 def _speed(x, rate):
-    "Faster by `rate`, and as much higher"
-    return AF.resample(x, rate.numerator, rate.denominator)
+    "Faster by `rate`, and as much higher: a spectrum of another length"
+    n, old, new = x.shape[1], rate.numerator, rate.denominator
+    k = next_fast_len(n//old + 64, real=True) # zeros between end and start
+    spectrum = torch.fft.rfft(x, old*k)
+    return torch.fft.irfft(spectrum, new*k)[:, :-(-n*new//old)]*(new/old)
+
+def _phase_vocoder(S, rate, advance):
+    """Frames of an STFT at steps of `rate`, as `librosa.phase_vocoder`
+
+    `advance`: how far the phase of each bin turns from frame to frame."""
+    S = F.pad(S, (0, 2)) # a frame after the last
+    level, phase = S.abs(), S.angle()
+    at = torch.arange(0, S.shape[-1] - 2, rate).to(level)
+    i = at.long()
+    def between(x): return x.index_select(-1, i), x.index_select(-1, i + 1)
+    before, after = between(phase)
+    beyond = after - before - advance # further than it turns by itself
+    turns = advance + beyond - 2*math.pi*(beyond/(2*math.pi)).round()
+    turns = torch.cat([phase[..., :1], turns[..., :-1]], dim=-1)
+    return torch.polar(torch.lerp(*between(level), at - i), turns.cumsum(-1))
 
 def _stretch(x, rate, n_fft):
     "Faster by `rate`, at the same pitch: a phase vocoder"
@@ -395,7 +412,7 @@ def _stretch(x, rate, n_fft):
     S = torch.stft(x, n_fft, hop_length, window=window, pad_mode='constant',
                    return_complex=True)
     advance = torch.linspace(0, math.pi*hop_length, n_fft//2 + 1).to(x)
-    S = AF.phase_vocoder(S, float(rate), advance[:, None])
+    S = _phase_vocoder(S, float(rate), advance[:, None])
     return torch.istft(S, n_fft, hop_length, window=window)
 
 class Speed(_OneOf):

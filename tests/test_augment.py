@@ -1,9 +1,12 @@
 "Augmentations: one rule for all of them, and for each what it does to a sound"
 import copy
 import inspect
+import math
 import pickle
+from fractions import Fraction
 from importlib.resources import files
 
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +17,9 @@ from torch import nn
 from audio_tutorial import augment
 from audio_tutorial.augment import (Augmentation, Background, BandPass, CutOut, Equaliser, FrequencyMask, Gain, MixClips,
                                     MixUp, Noise, PitchShift, Polarity, RandomCrop, Room, Shift, Speed, TimeMask,
-                                    TimeStretch, default_augmentations)
+                                    TimeStretch, _phase_vocoder, _speed, default_augmentations)
 from audio_tutorial.batches import MelSpectrogram
+from audio_tutorial.clips import compare, example_clip, load_clip
 from audio_tutorial.learner import AudioBlock, BatchTransform, in_memory
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import ParentSplitter, family, make_notes
@@ -481,6 +485,31 @@ def test_speed_changes_pitch_and_length(rate):
     n = min(len(y), round(len(y)/rate))
     assert cents(loudest(y[:n]), 440*rate) < 2
     assert y[n + 200:].abs().max() < 1e-2 if rate > 1 else n == len(y)
+
+
+RATIOS = [Fraction(1, 2), Fraction(9, 10), Fraction(18, 17), Fraction(3)]
+
+
+@pytest.mark.parametrize('ratio', RATIOS)
+def test_speed_takes_the_samples_between_the_samples(ratio):
+    def sound(t): return torch.exp(-((t - 8000)/1500)**2)*torch.sin(0.3*t)
+    y = _speed(sound(torch.arange(16000.).double())[None], ratio)[0]
+    assert torch.allclose(y, sound(torch.arange(len(y)).double()*float(ratio)), atol=1e-9)
+
+
+@pytest.mark.parametrize('ratio', RATIOS)
+@pytest.mark.parametrize('n', [1, 100, 15999])
+def test_speed_makes_a_clip_of_any_length_shorter_or_longer(ratio, n):
+    y = _speed(torch.ones(2, n), ratio)
+    assert y.shape == (2, math.ceil(n/ratio)) and y.isfinite().all()
+
+
+@pytest.mark.parametrize('rate', [0.5, 0.9, 1.1, 2])
+def test_vocoder_equals_librosas(rate):
+    sound = load_clip(example_clip(), RATE, duration=2)[0].astype('float64')
+    S = librosa.stft(sound, n_fft=1024, hop_length=256)
+    advance = torch.linspace(0, math.pi*256, 513, dtype=torch.float64)[:, None]
+    compare(_phase_vocoder(torch.from_numpy(S), rate, advance), librosa.phase_vocoder(S, rate=rate, hop_length=256))
 
 
 @pytest.mark.parametrize('rate', [0.5, 0.8, 1.25, 2])

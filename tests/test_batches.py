@@ -6,7 +6,6 @@ import librosa
 import numpy as np
 import pytest
 import torch
-import torchaudio
 from audio_tutorial.batches import MelSpectrogram, batch_to_db, to_float
 from audio_tutorial.clips import compare, example_clip, load_clip
 from audio_tutorial.mel import MelSettings, compare_db
@@ -71,7 +70,9 @@ def test_equals_librosa_on_real_notes(real_notes):
 @pytest.mark.parametrize('s', [s for s in SETTINGS if s.n_mels and s.n_mels > 1], ids=str)
 @pytest.mark.filterwarnings('ignore:At least one mel filterbank')
 def test_power_equals_torchaudio(clips, s):
-    theirs = torchaudio.transforms.MelSpectrogram(
+    try: from torchaudio.transforms import MelSpectrogram as TorchaudioMel
+    except (ImportError, OSError, RuntimeError) as e: pytest.skip(f'no torchaudio for this torch: {e}')
+    theirs = TorchaudioMel(
         s.sample_rate, s.n_fft, hop_length=s.hop_length, n_mels=s.n_mels, f_min=s.f_min, f_max=s.f_max,
         mel_scale=s.mel_scale, norm='slaney', pad_mode='constant')
     compare(MelSpectrogram(s, decibels=False)(clips)[:, 0], theirs(clips), tolerance=2e-5)
