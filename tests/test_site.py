@@ -6,7 +6,6 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import threading
 import tomllib
 from html.parser import HTMLParser
@@ -15,14 +14,12 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
+from visits import Visit, fail_if
+
 ROOT = Path(__file__).resolve().parents[1]
 SITE = Path(os.environ.get("BOOK_HTML", ROOT / "_build/quick/html")).resolve()
 WIDTHS = (1400, 400)
 MAX_CHAPTER_BYTES = 3_000_000
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
-         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 # axe rules that are not applied, each as (rule, selector, reason); empty is the aim.
 AXE_EXCEPTIONS = []
@@ -34,12 +31,6 @@ if not PAGES and "BOOK_HTML" in os.environ:
     raise FileNotFoundError(f"BOOK_HTML names {SITE}, which holds no built book")
 if not PAGES:
     pytest.skip(f"no built book at {SITE}: run `make test`, or `make book` with BOOK_HTML=_build/html", allow_module_level=True)
-
-
-def fail_if(problems, what):
-    "One message with everything that is wrong"
-    if problems := list(dict.fromkeys(problems)):
-        pytest.fail(f"{what}: {len(problems)} wrong\n  " + "\n  ".join(problems), pytrace=False)
 
 
 # ---- what can be read from the files -----------------------------------------------------------------------------
@@ -188,42 +179,8 @@ def address():
 
 
 @pytest.fixture(scope="session")
-def browser():
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not executable:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is found")
-    with sync.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=executable, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="session")
 def axe():
     return pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed").AXE_SCRIPT
-
-
-class Visit:
-    "An open page and what went wrong while it was open"
-
-    def __init__(self, tab, address):
-        self.tab, self.address, self.problems = tab, address, []
-        tab.on("request", self.request)
-        tab.on("response", lambda r: r.status >= 400 and self.problems.append(f"{r.status} for {r.url}"))
-        tab.on("requestfailed", lambda r: r.failure == "net::ERR_ABORTED" or
-               self.problems.append(f"request failed: {r.url[:100]}: {r.failure}"))
-        tab.on("console", lambda m: m.type == "error" and self.problems.append(f"console error: {m.text}"))
-        tab.on("pageerror", lambda e: self.problems.append(f"page error: {e}"))
-
-    def request(self, r):
-        if not r.url.startswith((self.address, "data:", "blob:")):
-            self.problems.append(f"outside request: {r.url}")
-
-    def go(self, page):
-        self.tab.goto(self.address + page, wait_until="load")
-        self.tab.wait_for_timeout(50)
-        return self.tab
 
 
 @pytest.fixture(scope="session")
