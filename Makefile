@@ -1,10 +1,13 @@
 # make book    run the chapters and render them into _build/html (PROFILE=book; others: see settings.ini)
+# make lab     open the chapters in JupyterLab, as they stand or with a profile's values (PROFILE=quick)
 # make test    run the tests, every chapter under [quick], the book from those, and a chapter from the built wheel
 # make bench   measure speed beside other libraries, on an idle machine; the book's page "How fast is it?" shows it
 # make export  after a change in nbs/: clean the notebooks and write audio_tutorial/ from them
 # make lock    bring requirements.lock to the newest versions that pyproject.toml allows
 # make serve   show the book at http://localhost:8000
 # make clean   remove all that the first two made; make setup is a part of them
+# What was asked for: without it, `make lab` leaves the values that stand in the chapters.
+ASKED := $(PROFILE)
 PROFILE ?= book
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,10 +15,13 @@ UV := $(BIN)/python -m uv
 SETUP := $(VENV)/.stamp
 PYTHONS := python3 python3.13 python3.12 python3.11
 
-.PHONY: book test setup export bench lock serve clean
+.PHONY: book lab test setup export bench lock serve clean
 
 book: $(SETUP)
 	$(BIN)/python book/build.py --profile $(PROFILE) --out _build
+
+lab: $(SETUP)
+	$(BIN)/python book/lab.py $(if $(ASKED),--profile $(ASKED))
 
 test: $(SETUP)
 	$(BIN)/python book/build.py --profile quick --out _build/quick --jobs 2
@@ -27,9 +33,13 @@ setup: $(SETUP)
 $(SETUP): requirements.lock pyproject.toml
 	@test -e $@ || rm -rf $(VENV)
 	@rm -f $@
-	@for p in $(PYTHON) $(PYTHONS); do \
-	  if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
-	    echo "Setting up $(VENV) with $$p"; exec $$p -m venv $(VENV); fi; done; \
+	@bare=; for p in $(PYTHON) $(PYTHONS); do \
+	  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+	  if $$p -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "Setting up $(VENV) with $$p"; exec $$p -m venv $(VENV); fi; \
+	  bare=$${bare:-$$p}; done; \
+	if [ "$$bare" ]; then echo "$$bare comes without venv; on Debian and Ubuntu: sudo apt-get install" \
+	  $$($$bare -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])') >&2; exit 1; fi; \
 	echo "This book needs Python 3.11, 3.12 or 3.13; name one with: make PYTHON=/path/to/python3" >&2; exit 1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock

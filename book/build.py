@@ -77,7 +77,24 @@ def profiles(
             for stem in takers: found[profile][stem][key] = value
     return found
 
+def values_of(root: Path, listed: list, profile: str) -> dict:
+    "`{chapter: {name: value}}` of a profile; one that settings.ini does not know is an error"
+    every = profiles(root, listed)
+    if profile not in every: sys.exit(f"settings.ini has no profile [{profile}], only {', '.join(every)}")
+    return every[profile]
+
 # ------------------------------------------------------------------------------------------------------- one chapter
+
+def set_environment(
+    root: Path, # The repository
+    jobs: int=1, # Kernels that run at a time, sharing the cores
+):
+    "Set the environment that kernels take over from this process: those of the book and those of `make lab`"
+    os.environ |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONHASHSEED": "0",
+                   "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
+                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc"), **KEEP_MEMORY}
+    if jobs > 1: os.environ["OMP_NUM_THREADS"] = str(max(1, os.cpu_count()//jobs))
+    os.environ.pop("MPLBACKEND", None) # "agg" would leave the pages without figures
 
 def code_cells(nb):
     "The code cells that stand in the notebook itself, without the one that papermill injects"
@@ -217,10 +234,8 @@ def kept_or_run(
 def execute(root: Path, out: Path, profile: str, jobs: int=1) -> list:
     "`(name, notebook as it ran)` of every chapter, `jobs` of them running at a time"
     listed = chapters(root)
-    every = profiles(root, listed)
-    if profile not in every: sys.exit(f"settings.ini has no profile [{profile}], only {', '.join(every)}")
-    common, done = fingerprint(root), []
-    tasks = [(p, out, out/"executed"/profile/p.name, every[profile][p.stem], common) for p in listed]
+    values, common, done = values_of(root, listed, profile), fingerprint(root), []
+    tasks = [(p, out, out/"executed"/profile/p.name, values[p.stem], common) for p in listed]
     with ProcessPoolExecutor(jobs) as pool: # not threads: papermill changes the folder of its whole process
         results = map(kept_or_run, *zip(*tasks)) if jobs == 1 else pool.map(kept_or_run, *zip(*tasks))
         try:
@@ -263,7 +278,7 @@ def stage(
 ) -> list: # The pages to expect
     "Lay out the sources of the book: chapters as they ran, book/, a reference page per module, measured speed"
     shutil.rmtree(src, ignore_errors=True)
-    shutil.copytree(root/"book", src/"book", ignore=shutil.ignore_patterns("__pycache__", "build.py"))
+    shutil.copytree(root/"book", src/"book", ignore=shutil.ignore_patterns("__pycache__", "build.py", "lab.py", "_lab"))
     (src/"nbs").mkdir()
     for name, nb in executed: nbformat.write(nb, src/"nbs"/f"{name}.ipynb")
     (src/"book/api").mkdir()
@@ -340,11 +355,7 @@ def main(argv=None):
     p.add_argument("--jobs", default=1, type=int, help="chapters that run at a time, sharing the cores (default: 1)")
     args = p.parse_args(argv)
     root, out = args.root.resolve(), (args.root/args.out).resolve()
-    os.environ |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONHASHSEED": "0",
-                   "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
-                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc"), **KEEP_MEMORY}
-    if args.jobs > 1: os.environ["OMP_NUM_THREADS"] = str(max(1, os.cpu_count()//args.jobs))
-    os.environ.pop("MPLBACKEND", None) # "agg" would leave the pages without figures
+    set_environment(root, args.jobs)
     executed = execute(root, out, args.profile, args.jobs)
     print("Rendering  ", end="", flush=True)
     start = time.monotonic()
