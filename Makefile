@@ -5,7 +5,7 @@
 # make export  after a change in nbs/: clean the notebooks and write audio_tutorial/ from them
 # make lock    bring requirements.lock to the newest versions that pyproject.toml allows
 # make serve   show the book at http://localhost:8000
-# make clean   remove all that the first two made; make setup is a part of them
+# make clean   remove _build, which holds all that book, lab and test made; make setup is a part of all three
 # What was asked for: without it, `make lab` leaves the values that stand in the chapters.
 ASKED := $(PROFILE)
 PROFILE ?= book

@@ -36,11 +36,14 @@ def notebooks(root: Path) -> list:
     "Paths of all notebooks in nbs/"
     return [p for p in sorted((root/"nbs").glob("*.ipynb")) if p.name[0] not in "_."]
 
+def listed_chapters(root: Path) -> list:
+    "Paths of the notebooks that the table of contents lists, in reading order"
+    toc = yaml.safe_load((root/"book/_toc.yml").read_text())
+    return [root/f"{page}.ipynb" for page in toc_pages(toc) if page.startswith("nbs/")]
+
 def chapters(root: Path) -> list:
     "Paths of the notebooks in reading order: those of the table of contents, which are exactly those in nbs/"
-    toc = yaml.safe_load((root/"book/_toc.yml").read_text())
-    listed = [root/f"{page}.ipynb" for page in toc_pages(toc) if page.startswith("nbs/")]
-    there = notebooks(root)
+    listed, there = listed_chapters(root), notebooks(root)
     if missing := [p.name for p in listed if p not in there]:
         sys.exit(f"book/_toc.yml lists chapters that are not in nbs/: {', '.join(missing)}")
     if extra := [p.name for p in there if p not in listed]:

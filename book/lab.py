@@ -6,14 +6,14 @@ from pathlib import Path
 
 import nbformat
 
-from build import ROOT, chapters, code_cells, set_environment, values_of
+from build import ROOT, code_cells, listed_chapters, set_environment, values_of
 
 def parameters(
     root: Path, # The repository
     profile: str, # Section of its settings.ini
 ) -> dict: # `{id of a parameters cell: {name: value}}`
     "What the profile gives each chapter, by the cell to follow"
-    listed = chapters(root)
+    listed = listed_chapters(root) # a reader may have notebooks of their own beside them
     values = values_of(root, listed, profile)
     return {cell.id: values[p.stem] for p in listed for cell in code_cells(nbformat.read(p, 4))
             if "parameters" in cell.metadata.get("tags", [])}
