@@ -106,7 +106,7 @@ def _open(path):
                 raise AudioError(f'its header says {f.samplerate} Hz: '
                                  'not a sound')
             yield f
-    except (AudioError, sf.SoundFileError, TypeError) as e:
+    except (AudioError, sf.SoundFileError, TypeError, UnicodeError) as e:
         reason = getattr(e, 'error_string', e)
         raise AudioError(f'cannot use {path}: {reason}') from e
 

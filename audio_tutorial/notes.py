@@ -608,9 +608,10 @@ def _db(amplitude):
     "Decibels relative to full scale"
     return float(20*np.log10(amplitude)) if amplitude else -np.inf
 
+@np.errstate(over='ignore') # a power beyond float32 is infinite
 def _measure_blocks(f):
     "Levels and faults of an open sound file, read in blocks"
-    n, clipped, quiet, steps = 0, 0, 0, 0
+    n, clipped, quiet, steps, first = 0, 0, 0, 0, np.inf
     peak = power = 0.
     total = np.zeros(f.channels)
     digest = hashlib.blake2b(f'{f.samplerate} {f.channels}'.encode(),
@@ -631,15 +632,19 @@ def _measure_blocks(f):
             if loudest.max() >= 0.99:
                 flat = (x[1:] == x[:-1]) & (level[1:] >= 0.99)
                 clipped += np.count_nonzero(flat)
+                if flat.any():
+                    first = min(first, n - len(block) + flat.argmax())
     return dict(seconds=n/f.samplerate, sample_rate=f.samplerate,
         channels=f.channels, format=f.format, subtype=f.subtype,
         peak_db=_db(peak), rms_db=_db((power/n/f.channels)**0.5),
-        dc=float(max(total/n, key=abs)), clipped=clipped, silence=quiet/steps,
-        content=digest.hexdigest())
+        dc=float(max(total/n, key=abs)), clipped=clipped,
+        clipped_at=first/f.samplerate if clipped else np.nan,
+        silence=quiet/steps, content=digest.hexdigest())
 
 def _measure(path, folder):
     "A row of `clip_report`"
-    row = dict(file=path.relative_to(folder).as_posix(), error='')
+    file = Path(os.path.relpath(path, folder)).as_posix()
+    row = dict(file=file, error='')
     try:
         with _open(path) as f: return row | _measure_blocks(f)
     except (AudioError, FileNotFoundError) as e:
@@ -661,27 +666,30 @@ def _find_faults(report):
             'other length': (times < 0.5) | (times > 2)}
 
 _measured = ('error', 'seconds', 'sample_rate', 'channels', 'format',
-             'subtype', 'peak_db', 'rms_db', 'dc', 'clipped', 'silence',
-             'content')
+             'subtype', 'peak_db', 'rms_db', 'dc', 'clipped', 'clipped_at',
+             'silence', 'content')
 
 def clip_report(
     path, # Folder of sound files, at any depth
     n_workers: int|None=None, # Processes; `None`: one per core
     progress: bool=True, # Show a progress bar
+    files: list|None=None, # Files to measure; `None`: all below `path`
 ): # DataFrame, one row per file
     """Measure every sound file below a folder, and list its faults
 
     Columns: `faults` (separated by commas, or nothing), `error` (why it
     cannot be used), `seconds`, `sample_rate` in Hz, `channels`, `format`,
     `subtype`, `peak_db` and `rms_db` relative to full scale, `dc` relative
-    to full scale, `clipped` samples, `silence` (share of the time),
-    `content` (a fingerprint of the samples) and `duplicate_of` (the first
-    file with the same). A rate or a number of channels is a fault where most
-    files have another, a length where it is less than half of the median or
-    more than twice. Raises as `get_audio_files` does."""
+    to full scale, `clipped` samples, `clipped_at` (the time of the first
+    of them, in s), `silence` (share of the time), `content` (a fingerprint
+    of the samples) and `duplicate_of` (the first file with the same). A
+    rate or a number of channels is a fault where most files have another, a
+    length where it is less than half of the median or more than twice.
+    Raises as `get_audio_files` does, and `ValueError` for no `files`."""
     import pandas as pd
     path = Path(path)
-    files = get_audio_files(path)
+    files = get_audio_files(path) if files is None else [*map(Path, files)]
+    if not files: raise ValueError('there are no files to measure')
     with _workers(min(n_workers or os.cpu_count(), len(files))) as pool:
         rows = pool.map(partial(_measure, folder=path), files, chunksize=16)
         if progress:
@@ -721,11 +729,11 @@ def show_report(
         ax.margins(x=0.15)
     axs[0, 1].hist(good.seconds, 30)
     axs[0, 1].set(xlabel='Length (s)')
-    axs[1, 0].hist([good.peak_db.clip(-100), good.rms_db.clip(-100)], 25,
-                   label=['peak', 'RMS'])
+    axs[1, 0].hist([good.peak_db.clip(-100, 100),
+                    good.rms_db.clip(-100, 100)], 25, label=['peak', 'RMS'])
     axs[1, 0].set(xlabel='Level (dB re full scale)')
     axs[1, 0].legend()
-    axs[1, 1].hist(good.dc, 30)
+    axs[1, 1].hist(good.dc.clip(-1, 1), 30)
     axs[1, 1].set(xlabel='DC offset (share of full scale)')
     axs[2, 0].hist(100*good.silence, 20, range=(0, 100))
     axs[2, 0].set(xlabel='Silence (% of the time)')

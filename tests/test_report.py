@@ -95,6 +95,33 @@ def test_the_reason_is_that_of_load_clip(folder):
     assert bad[['seconds', 'peak_db', 'sample_rate']].isna().all(axis=None)
 
 
+def test_it_says_where_a_clip_is_clipped_first(folder):
+    sound = np.stack([noise(0, 90), noise(1, 90)], 1)
+    sound[70*RATE:70*RATE + 10, 1] = sound[80*RATE:80*RATE + 10, 0] = 1
+    sf.write(folder/'x.wav', sound, RATE)
+    table = report(folder)
+    assert table.clipped_at['x.wav'] == pytest.approx(70, abs=1e-3) and table.clipped_at.notna().sum() == 1
+
+
+@pytest.mark.filterwarnings('error')
+def test_values_beyond_all_measure_can_be_drawn(folder):
+    sf.write(folder/'x.wav', (noise(0)*1e37).astype('float32'), RATE, subtype='FLOAT')
+    table = report(folder)
+    assert table.peak_db['x.wav'] > 700 and table.error['x.wav'] == ''
+    show_report(table)
+    show_report(table.loc[['x.wav']])
+
+
+def test_some_files_only(folder, tmp_path):
+    (folder/'a'/'note.txt').write_text('no sound')
+    sf.write(tmp_path/'beside.wav', noise(0), RATE)
+    names = ['b/01.wav', 'a/00.wav', 'a/note.txt', 'a/gone.wav', '../beside.wav']
+    table = report(folder, files=[folder/name for name in names])
+    assert list(table.index) == names
+    assert list(table.faults) == ['', '', 'unreadable', 'unreadable', 'duplicate']
+    with pytest.raises(ValueError, match='no files'): report(folder, files=[])
+
+
 @pytest.mark.filterwarnings('error')
 def test_a_folder_with_nothing_but_bad_files(tmp_path):
     for name in 'a.wav', 'b.wav': (tmp_path/name).write_bytes(b'')
