@@ -1,5 +1,6 @@
-"The reader's own data: tables, splits, training, and the two commands"
-import csv, io, json, re, subprocess, sys, tomllib, zlib
+"The reader's own data: tables, splits, training, and the three commands"
+import base64, csv, io, json, os, re, subprocess, sys, tomllib, zlib
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, soundfile as sf
@@ -185,7 +186,7 @@ def test_equal_clips_stay_on_one_side(tmp_path, monkeypatch):
         for i in range(6): tone(tmp_path/label/f'{i}.wav', f + 50*(i//2))
         for i in 1, 3, 5: (tmp_path/label/f'{i}.wav').write_bytes((tmp_path/label/f'{i-1}.wav').read_bytes())
     table = find_clips(tmp_path)
-    table, bad = cli._without_faults(table, cli._report(table, tmp_path))
+    table, bad = cli._without_faults(table, cli._report(table.path, tmp_path))
     assert bad == 0 and table.group.nunique() == 6
     assert (split_clips(table, 0.3).groupby('group').valid.nunique() == 1).all()
 
@@ -249,6 +250,168 @@ def test_predict_calls_that_make_no_sense(folder, model, tmp_path):
         assert done.exit_code == 2 and words in done.output and 'Traceback' not in done.output, (args, done.output)
 
 
+# audio-tutorial report
+
+class Page(HTMLParser):
+    "The texts, the table and the addresses of a page that `report` wrote"
+    def __init__(self, path):
+        super().__init__()
+        self.text, self.rows, self.tags, self.addresses, self.attributes, self.inside = {}, [], [], [], {}, None
+        self.source = path.read_text('utf8')
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        self.attributes[tag], self.inside = attrs, tag
+        self.addresses += [v for k, v in attrs.items() if k in ('src', 'href', 'srcset', 'poster', 'action', 'data', 'style')]
+        if tag == 'tr': self.rows.append([])
+        if tag in ('td', 'th'): self.rows[-1].append('')
+        if tag == 'audio': self.rows[-1].append(attrs['src'])
+
+    def handle_endtag(self, tag): self.inside = None
+
+    def handle_data(self, data):
+        self.text[self.inside] = self.text.get(self.inside, '') + data
+        if self.inside in ('td', 'th'): self.rows[-1][-1] += data
+
+    def sounds(self): return {row[0]: decoded(row[2]) for row in self.rows if len(row) == 3}
+
+
+def decoded(address): return sf.read(io.BytesIO(base64.b64decode(address.removeprefix('data:audio/mpeg;base64,'))))
+
+
+ODD = """a 'b" <b>&amp;.wav"""
+
+
+@pytest.fixture(scope='module')
+def suspicious(tmp_path_factory):
+    "20 good clips of 1 s, 7 with faults, 3 that cannot be read, and names that are no HTML; what `report` makes of it"
+    root, rate, rng = tmp_path_factory.mktemp('report')/'sent & unseen', 16000, np.random.default_rng(0)
+    for i in range(20): tone(root/'deep'/'er'/f'{i:02}.wav', 300 + 20*i, 1, rate)
+    good = rng.normal(0, 0.1, (rate, 2)).clip(-0.5, 0.5)
+    long = np.full((30*rate, 2), 0.01)*np.sin(np.arange(30*rate)/7)[:, None]
+    long[20*rate:20*rate + 100] = 1
+    for name, sound, hz in [('silent.wav', 0*good, rate), (ODD, (20*good).clip(-1, 1), rate), ('offset.flac', good/2 + 0.1, rate),
+                            ('long.wav', long, rate), ('odd rate.wav', good[:11111], 11111)]: sf.write(root/name, sound, hz)
+    (root/'deep'/'twice.wav').write_bytes((root/'deep'/'er'/'07.wav').read_bytes())
+    sf.write(root/'huge.wav', (1e37*good).astype('float32'), rate, subtype='FLOAT')
+    (root/'empty.ogg').write_bytes(b'')
+    (root/'text\n\x1b[31m.mp3').write_text('<script>')
+    sf.write(root/'nan.wav', np.full(100, np.nan), rate, subtype='FLOAT')
+    out = root.parent/'page.html'
+    return root, run('report', root, '--out', out), out
+
+
+FOUND = {'silent.wav': 'silent', ODD: 'clipped', 'offset.flac': 'DC offset', 'long.wav': 'clipped, other length',
+         'odd rate.wav': 'other rate', 'huge.wav': 'DC offset', 'deep/twice.wav': 'duplicate of deep/er/07.wav',
+         'empty.ogg': 'unreadable: ', 'text??[31m.mp3': 'unreadable: ', 'nan.wav': 'unreadable: NaN or infinite samples'}
+
+
+def test_report_prints_the_summary_of_train_and_a_line_per_file(suspicious):
+    root, done, out = suspicious
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 1 and 'Traceback' not in done.output
+    assert lines[0].startswith('30 clips, 0.9 minutes, each 1.0 to 30.0 s long')
+    assert lines[3].startswith('  faults: ') and '3 unreadable' in lines[3] and lines[-1] == f'Wrote {out}'
+    said = dict(line.split(': ', 1) for line in lines[4:-1])
+    assert said.keys() == FOUND.keys()
+    for name, fault in said.items(): assert fault.startswith(FOUND[name]), name
+
+
+def test_the_page_is_one_file_that_says_the_same(suspicious):
+    root, done, out = suspicious
+    page, lines = Page(out), done.stdout.splitlines()
+    assert page.attributes['html'] == {'lang': 'en'} and page.text['title'] == 'Sounds in sent & unseen'
+    assert 'width=device-width' in page.source and 'color-scheme: light dark' in page.source
+    assert lines[0] in page.text['li'] and lines[3].strip() in page.text['li']
+    assert page.rows[0] == ['File', 'What is wrong']
+    assert [f'{row[0]}: {row[1]}' for row in page.rows[1:]] == lines[4:-1]
+    assert page.attributes['img']['alt']
+    assert base64.b64decode(page.attributes['img']['src'].partition(',')[2]).startswith(b'\x89PNG')
+    assert all(a.startswith('data:') for a in page.addresses) and '://' not in page.source
+    assert not {'script', 'iframe', 'object', 'b'} & set(page.tags)
+
+
+def test_players_hold_the_place_of_the_fault(suspicious):
+    root, done, out = suspicious
+    sounds = Page(out).sounds()
+    assert sounds.keys() == {n for n, fault in FOUND.items() if 'unreadable' not in fault}
+    for name, (x, rate) in sounds.items():
+        assert rate == (12000 if name == 'odd rate.wav' else 16000) and len(x) == rate*(5 if name == 'long.wav' else 1), name
+    assert np.abs(sounds['silent.wav'][0]).max() == 0
+    x = np.abs(sounds['long.wav'][0]) # from 19 s on, and the fault is at 20 s
+    assert abs(x.argmax() - 16000) < 200 and x[:15000].max() < 0.05
+    wanted, _ = sf.read(root/'deep/er/07.wav')
+    assert np.corrcoef(sounds['deep/twice.wav'][0], wanted.mean(1))[0, 1] > 0.9
+
+
+def test_fewer_players(suspicious, tmp_path):
+    root, _, _ = suspicious
+    run('report', root, '--out', tmp_path/'x.html', '--most', 2)
+    page = Page(tmp_path/'x.html')
+    assert page.tags.count('audio') == 2 and len(page.rows) == 11 and '5 more files could have a player' in page.source
+    run('report', root, '--out', tmp_path/'x.html', '--most', 0)
+    assert Page(tmp_path/'x.html').tags.count('audio') == 0
+
+
+def test_rare_faults_come_first(tmp_path):
+    for i in range(8): tone(tmp_path/f'{i}.wav', 300 + 20*i, 3 if i < 3 else 1)
+    sf.write(tmp_path/'silent.wav', np.zeros((44100, 2)), 44100)
+    run('report', tmp_path, '--out', tmp_path/'x.html')
+    assert [row[0] for row in Page(tmp_path/'x.html').rows[1:]] == ['silent.wav', '0.wav', '1.wav', '2.wav']
+
+
+def test_report_on_a_healthy_folder_and_on_a_table(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in 'a', 'b': tone(tmp_path/'good'/f'{name}.ogg', 300)
+    done = run('report', 'good')
+    page = Page(tmp_path/'report.html')
+    assert done.exit_code == 0 and done.stdout.splitlines()[-2:] == ['  faults: none', 'Wrote report.html']
+    assert 'There are none.' in page.source and not page.rows and {p.name for p in tmp_path.iterdir()} == {'good', 'report.html'}
+    (folder/'some.csv').write_text('path\nlow tone/s0 0.ogg\nhigh tone/s0 1.ogg\nno sound.txt\n')
+    (folder/'no sound.txt').write_text('no')
+    done = run('report', folder/'some.csv')
+    for name in 'some.csv', 'no sound.txt': (folder/name).unlink()
+    assert done.exit_code == 1 and done.stdout.startswith('3 clips') and 'no sound.txt: unreadable' in done.stdout
+
+
+def test_report_on_nothing_but_bad_files(tmp_path):
+    (tmp_path/'a.wav').write_bytes(b'')
+    done = run('report', tmp_path, '--out', tmp_path/'x.html')
+    assert done.exit_code == 1 and done.stdout.startswith('1 clips\n  faults: 1 unreadable\na.wav: unreadable')
+    assert len(Page(tmp_path/'x.html').rows) == 2
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='names are text elsewhere')
+def test_a_name_that_is_no_text_stops_nobody(tmp_path):
+    tone(tmp_path/'a.wav', 300)
+    Path(os.fsdecode(bytes(tmp_path) + b'/\xff.wav')).write_bytes((tmp_path/'a.wav').read_bytes())
+    done = run('report', tmp_path, '--out', tmp_path/'x.html')
+    assert done.exit_code == 1 and '\n?.wav: unreadable' in done.stdout and Page(tmp_path/'x.html').rows[1][0] == '?.wav'
+
+
+def test_a_file_that_goes_away_meanwhile_stops_nobody(tmp_path):
+    from audio_tutorial import cli
+    from audio_tutorial.notes import clip_report
+    for i in range(3): tone(tmp_path/f'{i}.wav', 300 + i, 1 if i else 5)
+    row = clip_report(tmp_path, progress=False).loc['0.wav']
+    assert '<audio' in cli._heard(tmp_path/'0.wav', row)
+    (tmp_path/'0.wav').unlink()
+    assert re.search('cannot be played: .*0.wav', cli._heard(tmp_path/'0.wav', row))
+
+
+def test_report_calls_that_make_no_sense(folder, tmp_path):
+    (tmp_path/'empty').mkdir()
+    (tmp_path/'x.csv').write_text('file\na.wav\n')
+    (tmp_path/'none.csv').write_text('path\n')
+    for args, words in ((('missing',), 'no folder missing'), ((tmp_path/'empty',), 'no sound files'),
+                        ((tmp_path/'x.csv',), 'no column path'), ((tmp_path/'none.csv',), 'no files'), ((folder, '--out', tmp_path/'no'/'x.html'), 'no folder'),
+                        ((folder, '--out', tmp_path), 'is a folder'), ((folder, '--most', -1), 'most'), ((), 'FOLDER')):
+        done = run('report', *args)
+        assert done.exit_code == 2 and words in done.output and 'Traceback' not in done.output, (args, done.output)
+
+
 # The command itself
 
 def test_help_reads_well_and_comes_without_torch():
@@ -257,7 +420,7 @@ def test_help_reads_well_and_comes_without_torch():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     for word in 'FOLDER', '--out', '--epochs', '--valid', '--group', '--seed', 'COLUMN=VALUE': assert word in done.stdout
     assert not {'torch', 'fastai', 'pandas', 'numpy'} & set(done.stderr.split())
-    assert 'predict' in run('--help').output and 'train' in run('--help').output
+    for word in 'predict', 'train', 'report': assert word in run('--help').output
 
 
 def test_the_package_installs_the_command():
