@@ -12,5 +12,7 @@ from audio_tutorial.learner import *
 from audio_tutorial.evaluate import *
 from audio_tutorial.augment import *
 from audio_tutorial.pretrain import *
+from audio_tutorial.predictor import *
 from audio_tutorial.classifier import *
+from audio_tutorial.onnx_classifier import *
 from audio_tutorial.cli import find_clips, save_confusion, split_clips, train_clips, usual_duration

@@ -9,7 +9,8 @@ __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft',
            'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity', 'better_settings',
            'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline', 'noise_power',
            'reversed_clips', 'better_augmentation', 'collapsed_loss', 'one_way_loss', 'pitch_blind', 'window_count',
-           'merge_labels', 'smooth_track', 'speaker_pattern', 'leaking_groups', 'best_duration']
+           'merge_labels', 'smooth_track', 'weights_size', 'same_answers', 'speaker_pattern', 'leaking_groups',
+           'best_duration']
 
 # %% ../nbs/90_check.ipynb #31d26ed9
 import io, re, tempfile
@@ -143,7 +144,7 @@ def sound_from_magnitude(
         got = np.abs(stft(crop_or_pad(sound, len(clip)), 1024, 256))
         return np.linalg.norm(got - target)/np.linalg.norm(target)
     to_beat = distance(librosa.griffinlim(target, hop_length=256, n_iter=32,
-                                          momentum=0, random_state=0))
+                                          momentum=0, init=None))
     got = distance(np.asarray(answer(target)))
     return got < to_beat, (f'Distance {got:.3f}; 32 rounds of Griffin and '
                            f'Lim reach {to_beat:.3f}.')
@@ -598,12 +599,34 @@ def smooth_track(
         f'{np.mean(ours):.1%} of the windows come out right; averages over '
         f'three reach {np.mean(to_beat):.1%}.')
 
+# %% ../nbs/90_check.ipynb #c1c55001
+@_check
+def weights_size(
+    answer: float, # Megabytes of 11.2 million float32 weights
+): # Verdict
+    "Chapter 13, exercise"
+    return abs(answer - 44.8) < 0.1, 'Four bytes for each weight.'
+
+@_check
+def same_answers(
+    answer, # Function from two arrays `(n_clips, n_labels)` to a boolean
+): # Verdict
+    "Chapter 14, exercise"
+    p = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+    close = p + [[5e-5, -5e-5, 0], [0, 0, 0]]
+    tie, other = [[0.50001, 0.49999, 0]], [[0.49999, 0.50001, 0]]
+    for a, b, wanted in ((p, p, True), (p, close, True), (tie, other, False),
+                         (p, p[:, ::-1], False), (p, p + 1e-3, False)):
+        if bool(answer(np.array(a), np.array(b))) != wanted:
+            return False, f'For {a} and {b} it should be {wanted}.'
+    return True, 'The same labels, and nearly the same numbers.'
+
 # %% ../nbs/90_check.ipynb #88395d48
 @_check
 def speaker_pattern(
     answer: str, # Regular expression whose first group is the speaker
 ): # Verdict
-    "Chapter 13, exercise 1"
+    "Chapter 15, exercise 1"
     for name, who in (('7_jackson_32.wav', 'jackson'),
                       ('0_theo_4.wav', 'theo')):
         m = re.search(answer, name)
@@ -615,7 +638,7 @@ def speaker_pattern(
 def leaking_groups(
     answer, # Function from (groups, booleans) to a sorted list of groups
 ): # Verdict
-    "Chapter 13, exercise 2"
+    "Chapter 15, exercise 2"
     for groups, valid, wanted in (('abab', (0, 0, 1, 0), ['a']),
                                   ('aabb', (0, 0, 1, 1), []),
                                   ('ccba', (1, 0, 1, 1), ['c'])):
@@ -628,7 +651,7 @@ def leaking_groups(
 def best_duration(
     answer, # Function from lengths in seconds to one length
 ): # Verdict, with the seconds per clip and those to beat
-    "Chapter 13, exercise 3"
+    "Chapter 15, exercise 3"
     rng, ours, to_beat = np.random.default_rng(0), [], []
     for middle, spread in (1, 0.3), (3, 0.6), (8, 1):
         lengths = middle*np.exp(rng.normal(0, spread, 500))

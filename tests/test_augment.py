@@ -509,7 +509,9 @@ def test_vocoder_equals_librosas(rate):
     sound = load_clip(example_clip(), RATE, duration=2)[0].astype('float64')
     S = librosa.stft(sound, n_fft=1024, hop_length=256)
     advance = torch.linspace(0, math.pi*256, 513, dtype=torch.float64)[:, None]
-    compare(_phase_vocoder(torch.from_numpy(S), rate, advance), librosa.phase_vocoder(S, rate=rate, hop_length=256))
+    ours, theirs = _phase_vocoder(torch.from_numpy(S), rate, advance), librosa.phase_vocoder(S, rate=rate)
+    n = int((S.shape[1] - 1)/rate) # behind the last frame, librosa 0.11 fades out and 1.0 goes on
+    compare(ours[:, :n], theirs[:, :n])
 
 
 @pytest.mark.parametrize('rate', [0.5, 0.8, 1.25, 2])

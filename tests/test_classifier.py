@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from audio_tutorial.clips import AudioError, example_clip, get_audio_files, load_clip
-from audio_tutorial.classifier import AudioClassifier, LongPrediction, ModelError, _borders, _segments, _windows
+from audio_tutorial.classifier import AudioClassifier
+from audio_tutorial.predictor import LongPrediction, ModelError, _borders, _segments, _windows
 from audio_tutorial.learner import AudioBlock, BatchTransform, audio_learner
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.networks import create_network
@@ -316,9 +317,9 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
 
 
 def test_show_draws_a_track_for_each_label(monkeypatch):
-    from audio_tutorial import classifier
+    from audio_tutorial import predictor
     made = []
-    monkeypatch.setattr(classifier, '_with_player', lambda *args: made.append(args))
+    monkeypatch.setattr(predictor, '_with_player', lambda *args: made.append(args))
     found = small().predict_long(example_clip())
     assert isinstance(found, LongPrediction)
     found.show(max_labels=2)
