@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, soundfile as sf
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from audio_tutorial.classifier import AudioClassifier
 from audio_tutorial.cli import app, find_clips, split_clips, train_clips, usual_duration
