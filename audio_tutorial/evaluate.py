@@ -17,7 +17,7 @@ from scipy import optimize, special, stats
 from sklearn.model_selection import StratifiedKFold
 from .batches import MelSpectrogram, to_float
 from .clips import load_clip, play
-from .learner import TensorSpectrogram, repeats
+from .learner import TensorSpectrogram, in_order, repeats
 from .mel import MelSettings
 
 # %% ../nbs/09_evaluate.ipynb #9ac51678
@@ -187,15 +187,13 @@ def mean_bands(
 # %% ../nbs/09_evaluate.ipynb #b01fd78c
 def features(
     learn, # Learner of `audio_learner`
-    dl, # Loader whose clips to describe
+    dl, # Loader of clips; they are described in the order of its items
 ): # Tensor `(n_clips, channels)` on the CPU
     "What the network's body makes of each clip, averaged over the picture"
     learn.model.eval()
     with torch.no_grad():
         return torch.cat([learn.model[0](b[0]).as_subclass(Tensor)
-                          .mean(dim=(2, 3)).cpu() for b in dl])
-
-def _in_order(dl): return dl.new(shuffle=False, drop_last=False)
+                          .mean(dim=(2, 3)).cpu() for b in in_order(dl)])
 
 def _name(dl, i):
     "Name of a loader's clip"
@@ -203,26 +201,32 @@ def _name(dl, i):
     return Path(item).name if isinstance(item, (str, Path)) else f'clip {i}'
 
 def examine(
-    learn, # Learner of `audio_learner` with one label per clip
+    learn, # Learner of `audio_learner`, with one label or several
     dl=None, # Loader with labels; `None`: the validation set
 ): # DataFrame, a row per clip in the loader's order
     """Every clip with its label, the answer, and the nearest training clip
 
     `probability` is that of the answer; `nearest` counts in
-    `learn.dls.train_ds`."""
-    dl = _in_order(learn.dls.valid if dl is None else dl)
-    train = _in_order(learn.dls.train)
+    `learn.dls.train_ds`. Where a clip can have several labels, `label` and
+    `predicted` are tuples, and `probability` is that of the likeliest."""
+    dl = in_order(learn.dls.valid if dl is None else dl)
+    train = in_order(learn.dls.train)
     with learn.no_bar(), learn.no_logging():
         p, y, losses = learn.get_preds(dl=dl, with_loss=True)
     near = (F.normalize(features(learn, dl)) @
             F.normalize(features(learn, train)).T).argmax(dim=1).tolist()
-    said, vocab = p.argmax(dim=1), learn.dls.vocab
+    several, vocab = y.ndim == 2, list(learn.dls.vocab)
+    said = (p >= getattr(learn.loss_func, 'thresh', 0.5) if several
+            else p.argmax(dim=1))
+    def names(y): # of a number, or of a row of zeros and ones
+        return tuple(v for v, on in zip(vocab, y) if on) if several else \
+            vocab[int(y)]
     return pd.DataFrame(dict(
         name=[_name(dl, i) for i in range(len(y))],
-        label=[vocab[i] for i in y], predicted=[vocab[i] for i in said],
+        label=[names(i) for i in y], predicted=[names(i) for i in said],
         probability=p.max(dim=1).values, loss=losses, nearest=near,
         nearest_name=[_name(train, i) for i in near],
-        nearest_label=[vocab[train.dataset[i][1]] for i in near]))
+        nearest_label=[names(train.dataset[i][1]) for i in near]))
 
 # %% ../nbs/09_evaluate.ipynb #ac20d055
 def _samples(dl, i):
@@ -249,22 +253,27 @@ def _picture(settings, samples, label):
 
 def _labels(row):
     "What stands above a clip, and above its nearest training clip"
-    return (f'{row["name"]}: {row.label}, taken for {row.predicted} '
-            f'({row.probability:.0%})'
-            if row.label != row.predicted else
-            f'{row["name"]}: {row.label} ({row.probability:.0%})',
-            f'nearest in training: {row.nearest_label}, {row.nearest_name}')
+    label, predicted, nearest = map(_joined, (row.label, row.predicted,
+                                              row.nearest_label))
+    wrong = f', taken for {predicted}' if row.label != row.predicted else ''
+    return (f'{row["name"]}: {label}{wrong} ({row.probability:.0%})',
+            f'nearest in training: {nearest}, {row.nearest_name}')
+
+def _joined(label):
+    "One label, or several of a clip, as text"
+    if not isinstance(label, (tuple, list, L)): return f'{label}'
+    return '; '.join(map(str, label)) or 'nothing'
 
 def play_top_losses(
-    learn, # Learner of `audio_learner` with one label per clip
+    learn, # Learner of `audio_learner`, with one label or several
     k: int=4, # How many clips
     dl=None, # Loader with labels; `None`: the validation set
     seconds: float=2.5, # How much of each clip is played
 ): # HTML with pictures and players
     "The clips with the highest loss, beside their nearest training clips"
     from IPython.display import HTML
-    dl = _in_order(learn.dls.valid if dl is None else dl)
-    train = _in_order(learn.dls.train)
+    dl = in_order(learn.dls.valid if dl is None else dl)
+    train = in_order(learn.dls.train)
     settings, pairs = dl.one_batch()[0].settings, ''
     for i, row in examine(learn, dl).nlargest(k, 'loss').iterrows():
         pairs += ('<div style="display:grid;gap:0 1rem;grid-template-columns:'
@@ -287,9 +296,36 @@ def plot_top_losses(x: TensorSpectrogram, y: TensorCategory, samples, outs,
                     figsize=figsize or (3.5*ncols, 2.4*nrows))
     for ax, s, o, p, l in zip(axes, samples, outs, raws, losses):
         s[0].show(ctx=ax)
-        ax.set_title(f'{o[0]}, is {s[1]}\nloss {l.item():.1f}, '
+        ax.set_title(f'{_joined(o[0])}, is {_joined(s[1])}\n'
+                     f'loss {l.item():.1f}, '
                      f'{p.max().item():.0%}', fontsize=10)
     axes[0].figure.tight_layout()
+
+@dispatch
+def plot_top_losses(x: TensorSpectrogram, y: TensorMultiCategory, samples,
+                    outs, raws, losses, **kwargs):
+    "The same for clips with several labels"
+    one_label = TensorCategory(0)
+    plot_top_losses(x, one_label, samples, outs, raws, losses, **kwargs)
+
+# %% ../nbs/09_evaluate.ipynb #5a1e0101
+_outcomes = ['found', 'missed', 'false alarm'] # of one label among several
+
+def _cells(table, vocab, several):
+    "Row, column, whether right, share of the row and clips of each cell"
+    if not several:
+        total = table.label.value_counts()
+        for (label, said), g in table.groupby(['label', 'predicted']):
+            yield label, said, label == said, len(g)/total[label], g
+        return
+    for v in vocab:
+        true, said = (table[c].map(lambda labels: v in labels)
+                      for c in ('label', 'predicted'))
+        for column, on in zip(_outcomes, (true & said, true & ~said,
+                                          said & ~true)):
+            share = on.sum()/max(1, (true | said).sum())
+            if on.any():
+                yield v, column, column == 'found', share, table[on]
 
 # %% ../nbs/09_evaluate.ipynb #dd8bbc01
 _style = '''<style>
@@ -340,44 +376,50 @@ def _popover(key, title, clips):
             'popovertargetaction="hide">Close</button></div>')
 
 def play_confusion(
-    learn, # Learner of `audio_learner` with one label per clip
+    learn, # Learner of `audio_learner`, with one label or several
     dl=None, # Loader with labels; `None`: the validation set
     per_cell: int=2, # Clips that a cell plays, highest loss first
     seconds: float=1.5, # How much of each clip is played
 ): # HTML that needs no server and no other file
     """A confusion matrix whose numbers open the players of their clips
 
-    Rows are labels, columns answers. Each error is followed by its nearest
-    training clip. A clip of 1.5 s takes 11 KB, so the page grows with
-    `per_cell` times the cells that are not empty."""
+    Rows are labels, columns answers; where a clip can have several labels,
+    columns say whether each was found, missed, or heard where it was not.
+    Each error is followed by its nearest training clip. A clip of 1.5 s takes
+    11 KB, so the page grows with `per_cell` times the cells that are not
+    empty."""
     from IPython.display import HTML
-    dl = _in_order(learn.dls.valid if dl is None else dl)
-    train, vocab = _in_order(learn.dls.train), list(learn.dls.vocab)
+    dl = in_order(learn.dls.valid if dl is None else dl)
+    train, vocab = in_order(learn.dls.train), list(learn.dls.vocab)
     table, name = examine(learn, dl), f'confusion-{next(_tables)}'
-    total, boxes, cells = table.label.value_counts(), [], {}
-    for (label, said), g in table.groupby(['label', 'predicted']):
-        key = f'{name}-{vocab.index(label)}-{vocab.index(said)}'
-        what = (f'{label}, named rightly' if label == said else
+    boxes, cells = [], {}
+    several = isinstance(table.label.iloc[0], tuple)
+    columns = _outcomes if several else vocab
+    for label, said, right, share, g in _cells(table, vocab, several):
+        key = f'{name}-{vocab.index(label)}-{columns.index(said)}'
+        what = (f'{label}, {said}' if several else
+                f'{label}, named rightly' if right else
                 f'{label}, taken for {said}')
         clips, heard = '', g.nlargest(per_cell, 'loss')
         for i, row in heard.iterrows():
             above, below = _labels(row)
             clips += f'<div>{_sound(dl, i, seconds, above)}'
-            if label != said:
+            if not right:
                 clips += _sound(train, row.nearest, seconds, below)
             clips += '</div>'
         boxes.append(_popover(key, f'{what}: {len(heard)} of {len(g)}',
                               clips))
-        style = _cell_colours(len(g)/total[label], label == said)
+        style = _cell_colours(share, right)
         cells[label, said] = (f'<button type="button" style="{style}" '
             f'popovertarget="{key}" aria-label="{len(g)} '
             f'{html.escape(what)}: listen">{len(g)}</button>')
     head = ''.join(f'<th scope="col"><span>{html.escape(str(v))}</span></th>'
-                   for v in vocab)
-    size = (f'width:min(100%,{4.7 + 2.4*len(vocab):.1f}rem);'
-            f'min-width:{4.7 + 1.7*len(vocab):.1f}rem')
+                   for v in columns)
+    size = (f'width:min(100%,{4.7 + 2.4*len(columns):.1f}rem);'
+            f'min-width:{4.7 + 1.7*len(columns):.1f}rem')
     body = ''.join(f'<tr><th scope="row">{html.escape(str(a))}</th>' +
-        ''.join(f'<td>{cells.get((a, b), "")}</td>' for b in vocab) + '</tr>'
+        ''.join(f'<td>{cells.get((a, b), "")}</td>' for b in columns)
+        + '</tr>'
         for a in vocab)
     return HTML(f'<div class="confusion">{_style}<table style="{size}">'
         '<caption>Rows: what it is. Columns: what the network said. Press a '
