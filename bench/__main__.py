@@ -5,8 +5,9 @@ numbers is asserted first. The page "How fast is it?" of the book shows the resu
 import argparse, datetime, json, os, platform, re, sys, tempfile, time
 from pathlib import Path
 
-from bench import epoch, loading, memory, tables, transform
-from bench.turns import ROOT, contestants, launches, rounds
+from bench import cold, epoch, loading, memory, naming, tables, training, transform
+from audio_tutorial.cli import thread_settings
+from bench.turns import KEEP_MEMORY, ROOT, TRAINING, contestants, launches, rounds
 
 SETTINGS = [dict(n_fft=1024, hop_length=256, n_mels=40), dict(n_fft=1024, hop_length=256, n_mels=128),
             dict(n_fft=2048, hop_length=512, n_mels=128), dict(n_fft=400, hop_length=160, n_mels=80)]
@@ -33,7 +34,7 @@ def measure_transform(device, size, folder):
     names = [n for n in transform.CONTESTANTS if device == "cpu" or n not in
              ("librosa, clip by clip", "librosa, whole batch", "audioflux", transform.KEPT)]
     done = []
-    with contestants("transform", names, keep=[transform.KEPT], device=device) as made:
+    with contestants("transform", names, env={transform.KEPT: KEEP_MEMORY}, device=device) as made:
         for settings in SETTINGS:
             some = {n: c for n, c in made.items() if transform.can(n, settings)}
             transform.check_equal(some, settings, folder)
@@ -56,6 +57,14 @@ def measure_memory(size):
         for name in found:
             with contestants("memory", [name]) as made:
                 found[name].append(made[name].turn(settings=SETTINGS[0], batch=size["memory_batch"], seconds=4))
+    return found
+
+def measure_training(size):
+    "Clips per second, alone and beside other programs: `{how many of them: {name: [rates]}}`"
+    found = {}
+    with contestants("training", list(training.CONTESTANTS), env=training.ENV) as made:
+        for n in dict.fromkeys((0, 1, os.cpu_count())):
+            with training.neighbours(n): found[str(n)] = rounds(made, size["rounds"], lasting=size["training"])
     return found
 
 def prepare_notes(size, folder):
@@ -85,18 +94,28 @@ def measure(size):
             loading.check_equal(made, folder)
             say("loading: all give the same samples")
             result["loading"] = rounds(made, size["rounds"])
+        say("cold starts, and classifying many clips")
+        naming.save_model(folder)
+        result["cold"] = cold.measure(folder, files[0], **size["cold"])
+        many = (files*10)[:size["named"]]
+        with contestants("naming", list(naming.CONTESTANTS), env=naming.ENV, models=str(folder), files=many) as made:
+            result["naming"] = dict(clips=len(many), rates=rounds(made, size["rounds"]))
+        say("training beside other programs")
+        result["training"] = measure_training(size)
         result |= {k: size["gpu" if about["gpu"] else "epoch"][k] for k in ("batch", "copies", "arch")}
         say("epochs")
         ways, options = list(epoch.CONTESTANTS), {k: result[k] for k in ("batch", "copies", "arch")}
-        keep = [way for way in ways if way != epoch.GIVEN_BACK]
-        result["epoch"] = launches(size["epoch_launches"], "epoch", size["epoch_rounds"], names=ways, keep=keep,
+        env = {way: thread_settings if way == epoch.GIVEN_BACK else TRAINING for way in ways}
+        result["epoch"] = launches(size["epoch_launches"], "epoch", size["epoch_rounds"], names=ways, env=env,
                                    sounds=str(sounds), folders=folders, **options)
     return result
 
 FULL = dict(rounds=5, lasting=0.25, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256,
+            training=3, named=1000, cold=dict(rounds=5, warm=1),
             epoch_launches=4, epoch_rounds=2, epoch=dict(batch=32, copies=1, arch="resnet18"),
             gpu=dict(batch=256, copies=20, arch="resnet18"))
 TINY = dict(rounds=2, lasting=0, batch=2, seconds=1, sizes=[(1, 1)], memory_rounds=1, memory_batch=2, notes=20,
+            training=0, named=3, cold=dict(rounds=1, warm=0),
             epoch_launches=1, epoch_rounds=1, epoch=dict(batch=10, copies=1, arch="squeezenet1_1"),
             gpu=dict(batch=10, copies=1, arch="squeezenet1_1"))
 

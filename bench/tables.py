@@ -3,6 +3,8 @@ import json
 from pathlib import Path
 from statistics import median
 
+from bench import cold, naming, training
+
 def ratio(ours, theirs):
     "Round by round: median, smallest, largest"
     each = [a/b for a, b in zip(ours, theirs)]
@@ -41,6 +43,26 @@ def loading_table(times):
     return table(["reading a file", "µs per clip", "librosa.load takes so many times as long"],
                  [(name, f"{median(t):,.0f}", shown(ratio(base, t))) for name, t in times.items()])
 
+def training_table(found):
+    "Clips per second beside so many other programs, and the share that is left"
+    beside = {"0": "alone", "1": "beside one program"}
+    columns = [beside.get(n, f"beside {n} programs") for n in found]
+    most = list(found)[-1]
+    rows = [(name, *(f"{median(rates[name]):.1f}" for rates in found.values()),
+             f"{median(found[most][name])/median(found['0'][name]):.2f}") for name in found["0"]]
+    return table(["training, clips/s", *columns, "last ÷ alone"], rows)
+
+def cold_table(taken):
+    "Seconds of whole processes"
+    bare = median(taken[cold.BARE])
+    return table(["from start to end", "s", "fastest to slowest", "÷ the first row"],
+                 [(f"`{name}`" if name.startswith("import") else name, f"{median(t):.2f}", f"{min(t):.2f} to {max(t):.2f}",
+                   f"{median(t)/bare:.1f}") for name, t in taken.items()])
+
+def naming_table(rates):
+    return table(["from files to a table", "clips/s", "÷ by torch"],
+                 [(name, f"{median(r):,.0f}", shown(ratio(r, rates[naming.TORCH]))) for name, r in rates.items()])
+
 PARTS = "load", "transform", "forward", "backward", "rest"
 
 def epoch_table(epochs):
@@ -73,6 +95,20 @@ def goals(result):
     for way in "on the fly, from files", "on the fly, from memory":
         at_most(f"epoch {way} ÷ RGB pictures", ratio(epochs[way], epochs["pictures, RGB"])[0], 1.0, 0.9)
         at_most(f"epoch {way} ÷ grey pictures", ratio(epochs[way], epochs["pictures, grey"])[0], 1.05, 1.0)
+    if found := result.get("training"):
+        most = list(found)[-1]
+        left = median(found[most][training.NOW])/median(found["0"][training.NOW])
+        at_least("training beside a busy program for each core ÷ alone", left, 0.4, 0.5)
+        at_least("training alone, waiting as in this book ÷ as torch does",
+                 ratio(found["0"][training.NOW], found["0"][training.AS_IT_WAS])[0], 0.97, 1.0)
+    if taken := result.get("cold"):
+        s = {name: median(t) for name, t in taken.items()}
+        at_most("predict one clip, cold ÷ by torch", s[cold.NOW]/s[cold.TORCH], 0.17, 0.1)
+        at_most("predict one clip, cold ÷ bare imports", s[cold.NOW]/s[cold.BARE], 3, 2.5)
+        for ours, theirs in (("classifier", "torch, torchvision"), ("learner", "torch, torchvision, fastai.vision.all")):
+            at_most(f"import audio_tutorial.{ours} ÷ {theirs}", s[f"import audio_tutorial.{ours}"]/s[f"import {theirs}"], 1.15, 1.05)
+    if named := result.get("naming"):
+        at_least("clips classified in a second ÷ by torch", ratio(named["rates"][naming.NOW], named["rates"][naming.TORCH])[0], 2, 2)
     if result["machine"]["gpu"]:
         share = median(t["transform"]/t["total"] for t in result["epoch"]["on the fly, from memory"])
         at_most("share of a training step spent on spectrograms", share, 0.05, 0.03)
@@ -99,6 +135,10 @@ def report(result) -> str:
         made += ["**Memory beyond the batch itself, 256 clips of 4 s**",
                  table(["mel power", "MB"], [(name, f"{median(mb):,.0f}") for name, mb in memory.items()])]
     made += ["**Reading 16-bit files of 4 s**", loading_table(result["loading"])]
+    if taken := result.get("cold"): made += ["**Cold starts**", cold_table(taken)]
+    if named := result.get("naming"):
+        made += [f"**Classifying {named['clips']:,} clips of 4 s**", naming_table(named["rates"])]
+    if found := result.get("training"): made += ["**Training beside other programs**", training_table(found)]
     made += [f"**An epoch of {result['arch']}, batches of {result['batch']}; its parts in ms per clip**",
              epoch_table(result["epoch"]),
              f"Drawing the pictures took {result['drawing']:.1f} s for {result['notes']} notes, RGB and grey together."]

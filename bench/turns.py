@@ -3,11 +3,15 @@ import json, os, subprocess, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+from audio_tutorial.cli import thread_settings
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # For glibc: what is freed stays with the program. Else large pieces go back to the system and are taken anew, page by
 # page: 15,000 to 30,000 pages in a training step of resnet18, which then takes 10 to 18 % longer. Elsewhere ignored.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2000000000"}
+
+TRAINING = KEEP_MEMORY | thread_settings # what chapters, lab and tests run with
 
 class Contestant:
     "A worker process"
@@ -33,11 +37,11 @@ class Contestant:
 def contestants(
     module: str, # Module of bench/ with `CONTESTANTS`
     names: list, # Who takes part
-    keep=(), # Those of them whose freed memory stays with them
+    env=None, # `{name: variables of its environment}` of some of them
     **options, # For each of them, when it starts
 ): # `{name: Contestant}`, all ready
     "Start the processes together, and end them"
-    made = {name: Contestant(module, name, KEEP_MEMORY if name in keep else {}, **options) for name in names}
+    made = {name: Contestant(module, name, (env or {}).get(name, {}), **options) for name in names}
     try:
         for c in made.values(): c.answer()
         yield made

@@ -12,7 +12,7 @@ from nbclient.exceptions import DeadKernelError
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT)) # for bench
 from bench.tables import all_reports
-from bench.turns import KEEP_MEMORY
+from bench.turns import TRAINING
 
 BIN = Path(sys.executable).parent
 DIRECTIVE = re.compile(r"\s*#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
@@ -95,7 +95,7 @@ def set_environment(
     "Set the environment that kernels take over from this process: those of the book and those of `make lab`"
     os.environ |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONHASHSEED": "0",
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
-                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc"), **KEEP_MEMORY}
+                   "JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(root/"book/matplotlibrc"), **TRAINING}
     if jobs > 1: os.environ["OMP_NUM_THREADS"] = str(max(1, os.cpu_count()//jobs))
     os.environ.pop("MPLBACKEND", None) # "agg" would leave the pages without figures
 

@@ -1,8 +1,12 @@
 "Fixtures that several test files share"
-import shutil, tarfile
+import os, shutil, tarfile
 from pathlib import Path
 
 import pytest
+
+from audio_tutorial.cli import thread_settings
+
+os.environ |= thread_settings # before torch is imported
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent/'shared'/'data'

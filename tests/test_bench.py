@@ -15,7 +15,7 @@ class Here:
 
 
 @contextmanager
-def contestants_here(module, names, keep=(), **options): yield {name: Here(module, name, **options) for name in names}
+def contestants_here(module, names, env=None, **options): yield {name: Here(module, name, **options) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_page_holds_the_reports_of_all_machines(made_up, tmp_path, monkeypatch):
     assert "book/speed" in build.stage(build.ROOT, tmp_path/"src", [])
     page = (tmp_path/"src/book/speed.md").read_text()
     assert page.count("## First processor") == page.count("## Second processor") == 1 and "<!--" not in page
-    assert " ".join(f"{k}={v}" for k, v in turns.KEEP_MEMORY.items()) in page # what the page tells its reader to set
+    assert " ".join(f"{k}={v}" for k, v in turns.TRAINING.items()) in page # what the page tells its reader to set
 
 
 def test_measured_files_can_be_shown():
@@ -110,11 +110,11 @@ def test_a_contestant_is_a_process_that_takes_turns(tmp_path):
     assert process.returncode == 0
 
 
-def test_who_keeps_freed_memory_and_who_gives_it_back(monkeypatch):
+def test_each_contestant_has_its_own_environment(monkeypatch):
     seen = {}
     monkeypatch.setattr(turns, "Contestant", lambda module, name, env: seen.update({name: env}) or pytest.fail("enough"))
     for name in "kept", "plain":
-        with pytest.raises(pytest.fail.Exception), turns.contestants("epoch", [name], keep=["kept"]): pass
+        with pytest.raises(pytest.fail.Exception), turns.contestants("epoch", [name], env={"kept": turns.KEEP_MEMORY}): pass
     assert seen == {"kept": turns.KEEP_MEMORY, "plain": {}}
 
 

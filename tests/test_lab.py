@@ -95,7 +95,7 @@ def started(monkeypatch, *options):
 def test_the_kernels_of_the_lab_have_the_environment_of_the_book(monkeypatch):
     command, env = started(monkeypatch, "--no-browser")
     assert command[-1] == "--no-browser"
-    assert env.items() >= build.KEEP_MEMORY.items() and "MPLBACKEND" not in env
+    assert env.items() >= build.TRAINING.items() and "MPLBACKEND" not in env
     assert eval(env["LAB_VALUES"]) == (None, {})
 
 

@@ -23,7 +23,7 @@ def main():
     values = build.profiles(ROOT, build.chapters(ROOT))[profile][args.chapter]
     values |= {"real_notes": str(args.folder.resolve()), parameter: str(table)}
     if args.weights: values["weights"] = str(args.weights.resolve())
-    os.environ |= {"PYTHONPATH": str(ROOT), **build.KEEP_MEMORY}
+    os.environ |= {"PYTHONPATH": str(ROOT), **build.TRAINING}
     build.run(ROOT/f"nbs/{args.chapter}.ipynb", ROOT/"_build", ROOT/f"_build/executed/{profile}/{args.chapter}.ipynb",
               values)
     print(table.read_text())
