@@ -2,6 +2,9 @@
 # make lab     open the chapters in JupyterLab, as they stand or with a profile's values (PROFILE=quick)
 # make test    run the tests, every chapter under [quick], the book from those, and a chapter from the built wheel
 # make bench   measure speed beside other libraries, on an idle machine; the book's page "How fast is it?" shows it
+# make newest  the package's tests and the quick book with the newest releases that pyproject.toml allows, without the
+#              lock, on Python 3.11, 3.12 and 3.13 (newest-3.12: on that one)
+# make oldest  the package's tests with the lowest versions that pyproject.toml allows, on Python 3.11
 # make export  after a change in nbs/: clean the notebooks and write audio_tutorial/ from them
 # make lock    bring requirements.lock to the newest versions that pyproject.toml allows
 # make serve   show the book at http://localhost:8000
@@ -15,7 +18,9 @@ UV := $(BIN)/python -m uv
 SETUP := $(VENV)/.stamp
 PYTHONS := python3 python3.13 python3.12 python3.11
 
-.PHONY: book lab test setup export bench lock serve clean
+VERSIONS := 3.11 3.12 3.13
+
+.PHONY: book lab test newest oldest setup export bench lock serve clean
 
 book: $(SETUP)
 	$(BIN)/python book/build.py --profile $(PROFILE) --out _build
@@ -26,6 +31,27 @@ lab: $(SETUP)
 test: $(SETUP)
 	$(BIN)/python book/build.py --profile quick --out _build/quick --jobs 2
 	$(BIN)/python -m pytest
+
+# The tests of the package. The others are of what surrounds it: pages, lab, lock and wheel.
+OTHER_TESTS := $(patsubst %,tests/test_%.py,bench build lab package site wheel)
+PACKAGE_TESTS = $(filter-out $(OTHER_TESTS),$(wildcard tests/test_*.py))
+
+# An environment of its own, without the lock: $(1) is its folder, $(2) the Python, $(3) how to choose versions.
+define FRESH
+	$(UV) venv --quiet --no-config --clear --python $(2) $(1)
+	$(UV) pip install --quiet --no-config --python $(1) -r pyproject.toml $(3)
+	$(UV) pip install --quiet --no-config --python $(1) --no-deps -e .
+	$(1)/bin/python -m pytest $(PACKAGE_TESTS)
+endef
+
+newest: $(VERSIONS:%=newest-%)
+
+newest-%: $(SETUP)
+	$(call FRESH,_build/newest-$*,$*,--all-extras)
+	_build/newest-$*/bin/python book/build.py --profile quick --out _build/newest-$*-book --jobs 2
+
+oldest: $(SETUP)
+	$(call FRESH,_build/oldest,3.11,--extra test --extra onnx --resolution lowest-direct)
 
 setup: $(SETUP)
 
