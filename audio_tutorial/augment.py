@@ -13,7 +13,8 @@ import inspect, math
 from fractions import Fraction
 
 import torch
-from fastai.callback.mixup import MixHandler
+from fastai.callback.mixup import MixHandler, reduce_loss
+from fastai.layers import NoneReduce
 from scipy.fft import next_fast_len
 from torch import nn
 from torch.nn import functional as F
@@ -623,12 +624,23 @@ class MixClips(Augmentation):
         share = drawn['share'][:, None].to(x)
         return share*x + (1 - share)*_as_loud(x.roll(1, 0), x)
 
+# %% ../nbs/10_augment.ipynb #5a1e0202
+def _each_loss(loss_func, pred, *yb):
+    "The loss of each clip `(batch,)`, of a function that may know no way"
+    try:
+        with NoneReduce(loss_func) as each: loss = each(pred, *yb)
+        if loss.numel() >= len(pred): return loss.view(len(pred), -1).mean(1)
+    except TypeError: pass # it takes no `reduction`
+    return torch.stack([loss_func(pred[i:i + 1], *(y[i:i + 1] for y in yb))
+                        for i in range(len(pred))])
+
+# %% ../nbs/10_augment.ipynb #5a1e0201
 class MixUp(MixHandler):
     """fastai's callback, for sound: mixes waveforms, then labels alike
 
     `MixClips` joins the training loader's transforms while `fit` runs. The
-    loss is the mean of the losses for both labels, weighted as the sounds
-    were; labels that are no whole numbers are mixed themselves."""
+    loss, of any kind, is the mean of the losses for both labels, weighted as
+    the sounds were; labels that are no whole numbers are mixed themselves."""
     def __init__(self,
         alpha: float=0.4, # Of the beta distribution; 1: all shares alike
         p: float=1.0, # Probability that a clip is changed
@@ -636,6 +648,11 @@ class MixUp(MixHandler):
     ):
         super().__init__(alpha)
         self.mix = MixClips(alpha, p, seed)
+
+    stack_y = True # fastai puts the loss back after each epoch
+
+    def before_train(self):
+        self.old_lf, self.learn.loss_func = self.learn.loss_func, self.lf
 
     def before_fit(self):
         if self.learn.loss_func == self.lf: # training was interrupted
@@ -651,10 +668,18 @@ class MixUp(MixHandler):
     def before_batch(self):
         self.lam = self.mix.drawn['share']
         self.yb1 = tuple(y.roll(1, 0) for y in self.yb)
-        if self.stack_y: return
+        self.whole = not any(y.is_floating_point() for y in self.yb)
+        if self.whole: return
         self.learn.yb = tuple(
             torch.lerp(b, a, self.lam.view(-1, *[1]*(a.ndim - 1)))
             for a, b in zip(self.yb, self.yb1))
+
+    def lf(self, pred, *yb):
+        "The loss with labels that are whole numbers, or mixed before"
+        if not self.training or not self.whole: return self.old_lf(pred, *yb)
+        a, b = (_each_loss(self.old_lf, pred, *y) for y in (yb, self.yb1))
+        loss = torch.lerp(b, a, self.lam.to(a.dtype))
+        return reduce_loss(loss, getattr(self.old_lf, 'reduction', 'mean'))
 
 # %% ../nbs/10_augment.ipynb #a00000b0
 def default_augmentations(): # List of `BatchTransform`, for `batch_tfms`

@@ -4,6 +4,7 @@ import inspect
 import math
 import pickle
 from fractions import Fraction
+from functools import partial
 from importlib.resources import files
 
 import librosa
@@ -11,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.vision.all import (Callback, CategoryBlock, DataBlock, Learner, Tensor, get_files, load_learner, set_seed)
+from fastai.vision.all import (Callback, CategoryBlock, CrossEntropyLossFlat, DataBlock, FocalLossFlat,
+                               LabelSmoothingCrossEntropy, LabelSmoothingCrossEntropyFlat, Learner, Tensor, get_files,
+                               load_learner, noop, set_seed)
 from torch import nn
+from torch.nn import functional as F
 
 from audio_tutorial import augment
 from audio_tutorial.augment import (Augmentation, Background, BandPass, CutOut, Equaliser, FrequencyMask, Gain, MixClips,
@@ -23,6 +27,7 @@ from audio_tutorial.clips import compare, example_clip, load_clip
 from audio_tutorial.learner import AudioBlock, BatchTransform, in_memory
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import ParentSplitter, family, make_notes
+from audio_tutorial.pretrain import SeveralLabels
 
 SETTINGS, RATE = MelSettings(hop_length=512), 16000
 ALL = [c for c in map(augment.__dict__.get, augment.__all__)
@@ -364,6 +369,52 @@ def test_mixup_can_be_interrupted(notes):
     with pytest.raises(KeyboardInterrupt): learn.fit(1, cbs=Stop())
     learn.fit(1)
     assert not any(isinstance(t.module, MixClips) for t in learn.dls.train.after_batch.fs if hasattr(t, 'module'))
+
+
+def own(scores, y): return -scores.log_softmax(1).gather(1, y[:, None]).square().mean() # knows no reduction
+
+
+@pytest.mark.parametrize('loss', [CrossEntropyLossFlat(), nn.CrossEntropyLoss(), F.cross_entropy, own,
+    nn.CrossEntropyLoss(label_smoothing=0.2), partial(F.cross_entropy, label_smoothing=0.2), FocalLossFlat(),
+    LabelSmoothingCrossEntropy(), LabelSmoothingCrossEntropyFlat(), nn.MultiMarginLoss(),
+    nn.CrossEntropyLoss(reduction='sum')], ids=lambda f: getattr(f, '__name__', type(f).__name__))
+def test_mixup_takes_every_loss(notes, loss):
+    mix, keep = MixUp(alpha=1, seed=1), Keep()
+    learn = learner(notes, cbs=[mix, keep], loss_func=loss)
+    before = getattr(loss, 'reduction', None)
+    learn.fit(1)
+    by_hand = MixClips(alpha=1, seed=1)
+    for pred, y, value in keep.steps:
+        share = by_hand.draw(pred)['share']
+        def each(y): return torch.stack([loss(pred[i:i + 1], y[i:i + 1]) for i in range(len(y))])
+        mixed = share*each(y) + (1 - share)*each(y.roll(1))
+        assert torch.isclose(value, mixed.sum() if before == 'sum' else mixed.mean(), atol=1e-5)
+    assert len(keep.steps) == 3 and learn.loss_func is loss and getattr(loss, 'reduction', None) == before
+
+
+def test_mixup_weighs_classes_as_torch_does(notes):
+    weights, mix, keep = torch.linspace(0.5, 2, 10), MixUp(alpha=1, seed=1), Keep()
+    learn = learner(notes, cbs=[mix, keep], loss_func=CrossEntropyLossFlat(weight=weights))
+    learn.fit(1)
+    by_hand = MixClips(alpha=1, seed=1)
+    for pred, y, value in keep.steps:
+        share, hot = by_hand.draw(pred)['share'][:, None], nn.functional.one_hot(y, 10).float()
+        assert torch.isclose(value, F.cross_entropy(pred, share*hot + (1 - share)*hot.roll(1, 0), weights), atol=1e-5)
+
+
+def test_mixup_of_two_labels(notes):
+    "With a loss that takes both and knows no reduction"
+    mix, loss, steps = MixUp(alpha=1, seed=1), SeveralLabels([4, 6]), []
+    class Two(Callback):
+        order = -100
+        def before_batch(self): self.learn.yb = self.y % 4, self.y % 6
+        def after_loss(self):
+            if not self.training: return
+            def each(*ys): return torch.stack([loss(self.pred[i:i + 1], *(y[i:i + 1] for y in ys)) for i in range(8)])
+            mixed = mix.lam*each(*self.yb) + (1 - mix.lam)*each(*(y.roll(1) for y in self.yb))
+            steps.append(bool(torch.isclose(self.learn.loss_grad, mixed.mean(), atol=1e-5)))
+    learner(notes, cbs=[Two(), mix], loss_func=loss).fit(1)
+    assert steps == [True]*3
 
 
 def test_mixup_mixes_labels_that_are_no_numbers(notes):
