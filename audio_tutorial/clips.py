@@ -6,9 +6,10 @@
 __all__ = ['example_clip', 'show_wave', 'play', 'crop_or_pad', 'AudioError', 'load_clip', 'compare', 'get_audio_files']
 
 # %% ../nbs/01_clips.ipynb #9f20dfb4
-import base64, io, os, re, stat
-from contextlib import contextmanager
+import base64, io, os, re, stat, struct, warnings
+from contextlib import closing, contextmanager
 from importlib.resources import files
+from itertools import chain
 from math import ceil
 from pathlib import Path
 
@@ -72,80 +73,376 @@ class AudioError(ValueError):
     "A sound file that cannot be used; the message names file and reason"
 
 # %% ../nbs/01_clips.ipynb #9d0c7b74
-# What libsndfile's log says of a WAV, AIFF or OGG file that ends too early
-_cut_off = re.compile(r'^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)'
-    r'|^Ogg: (?:Junk after|Last page lacks)', re.M)
+# How files begin that FFmpeg has to read, by its own names of the formats
+_heads = {'matroska': rb'\x1aE\xdf\xa3',
+    'mov': rb'.{4}(?:ftyp|moov|mdat|wide)',
+    'asf': rb'0&\xb2u\x8e', 'amr': rb'#!AMR', 'wv': rb'wvpk', 'tta': rb'TTA1',
+    'ape': rb'MAC ', 'aac': rb'\xff[\xf0\xf1\xf8\xf9]',
+    'mp3': rb'\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]',
+    'caf': rb'caff.*data\xff{8}', # its size is -1: not known
+    'flac': rb'fLaC.{17}[' + bytes(range(0, 256, 16)) + rb']\x00{4}'}
+_head = re.compile(b'|'.join(b'(?P<%b>%b)' % (name.encode(), how)
+                             for name, how in _heads.items()), re.S)
+
+def _at(file, start, n=-1):
+    "`n` bytes of a file from `start` on"
+    file.seek(start)
+    return file.read(n)
+
+def _behind_tags(file, start=0):
+    "Where the sound begins: behind ID3 tags, with their cover art, and zeros"
+    while (head := _at(file, start, 10))[:3] == b'ID3' and len(head) == 10:
+        a, b, c, d = head[6:]
+        start += 10 + (a << 21) + (b << 14) + (c << 7) + d
+    if head[:1] != b'\0': return start
+    padded = _at(file, start, 2**16)
+    return start + len(padded) - len(padded.lstrip(b'\0'))
+
+def _format(file):
+    "What FFmpeg calls the format, or None; where it begins, and how"
+    head, start = file.read(4096), 0
+    if head[:3] == b'ID3' or head[:8] == bytes(8):
+        start = _behind_tags(file)
+        head = _at(file, start, 4096)
+    found = _head.match(head)
+    return found and found.lastgroup, start, head
+
+# %% ../nbs/01_clips.ipynb #9d0c7b02
+_kbits = ((0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+          (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160))
+
+def _mpeg_frame(data, at=0):
+    "Bytes of the MPEG layer III frame that begins at `at`, or 0"
+    head = data[at:at + 4]
+    if len(head) < 4 or not re.match(_heads['mp3'], head): return 0
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3 # 3: MPEG-1
+    bits, rate = head[2] >> 4, head[2] >> 2 & 3
+    if layer != 1 or bits in (0, 15) or rate == 3: return 0
+    rate = (44100, 48000, 32000)[rate] >> (2, 0, 1, 0)[version]
+    samples = 1152 if version == 3 else 576
+    kbits = _kbits[version != 3][bits]
+    return samples*125*kbits//rate + (head[2] >> 1 & 1)
+
+def _length_tag(head):
+    "Frames and bytes that the first frame of an MP3 file states, or zeros"
+    if len(head) < 192 or not _mpeg_frame(head): return 0, 0
+    if tag := re.search(rb'Xing|Info', head[:44]):
+        flags, *numbers = struct.unpack_from('>3I', head, tag.end())
+        frames = numbers.pop(0) if flags & 1 else 0
+        return frames, numbers.pop(0) if flags & 2 else 0
+    if head[36:40] == b'VBRI':
+        return struct.unpack_from('>2I', head, 46)[::-1]
+    return 0, 0
+
+def _goes_on(file, end):
+    "Whether MPEG frames follow behind `end`, four in a row: joined files"
+    data = _at(file, end)
+    for sync in re.finditer(_heads['mp3'], data):
+        at, n = sync.start(), 0
+        while n < 4 and (size := _mpeg_frame(data, at)):
+            at, n = at + size, n + 1
+        if n == 4: return True
+    return False
+
+# %% ../nbs/01_clips.ipynb #9d0c7b04
+_cut_off = 'it is cut off: its header promises more samples'
+
+def _first_pages(file): return re.findall(rb'OggS\0[\2\6]', _at(file, 0))
+
+def _links(file):
+    "Where the links of a chained Ogg file begin, and where the file ends"
+    size, at, starts, was_first = file.seek(0, 2), 0, [], False
+    while at < size:
+        page = _at(file, at, 282)
+        if page[:4] != b'OggS': # what is no page, such as a tag at the end
+            rest = _at(file, at)
+            if b'OggS'.startswith(rest): raise AudioError(_cut_off)
+            if (skip := rest.find(b'OggS')) < 0: break
+            at += skip
+            continue
+        sizes = page[27:27 + page[26]] if len(page) > 26 else b''
+        is_first = len(page) > 5 and page[5] & 2
+        if is_first and not was_first: starts.append(at)
+        at, was_first = at + 27 + len(sizes) + sum(sizes), is_first
+        if at > size or len(sizes) < page[26]: raise AudioError(_cut_off)
+    return [*starts, size]
+
+# What libsndfile's log says of a file that is shorter than its header says
+_promises = re.compile(r'^ *(?:data|SSND|BODY|riff|Data Size|Riff size) *: '
+                       r'(\d+) \(should be (\d+)\)', re.M)
+# Lengths that stand for "not known": near 2 GB, 4 GB and the largest there is
+_open_lengths = ((0x7EFFFF00, 0x7F000200), (0x7FFFEF00, 0x80000200),
+                 (0xFFFFF000, 0xFFFFFFFF), (2**63 - 2**32, 2**64))
 
 def _is_cut_off(log):
     "Whether the decoder's log tells of missing data"
-    m = _cut_off.search(log)
-    # a stream's header says 0 or 0xFFFFFFFF: length unknown, nothing missing
-    return bool(m) and (m[1] is None
-        or int(m[2]) < int(m[1]) < 0xFFFFF000)
+    return any(int(there) < int(stated) and not any(
+        low <= int(stated) <= high for low, high in _open_lengths)
+        for stated, there in _promises.findall(log))
 
+# %% ../nbs/01_clips.ipynb #9d0c7b06
+class _Part(sf.SoundFile):
+    "Read on: where it can seek, soundfile does so after every block"
+    def seekable(self): return False
+
+def _part_blocks(f, todo, stop, dtype):
+    "The next `todo` frames of a file that libsndfile reads"
+    if stop is not None: todo = min(todo, stop - f.at)
+    while todo > 0:
+        n = min(todo, max(1, 2**20//f.part.channels))
+        block = f.part.read(n, dtype, always_2d=True)
+        if not len(block): break
+        todo, f.at = todo - len(block), f.at + len(block)
+        yield block
+    # an MP3 encoder may count the frame with the length tag as well
+    if todo > f.spare: raise AudioError(_cut_off)
+
+# %% ../nbs/01_clips.ipynb #9d0c7b07
+class _Sndfile:
+    "A file that libsndfile reads; a chained Ogg file has several parts"
+    def __init__(self, path, file, spare=0):
+        name = os.fsencode(path) if os.name == 'posix' else os.fspath(path)
+        self.file, self.part, self.spare = file, _Part(name), spare
+        self.links, self.at = [], 0
+        for name in 'samplerate', 'channels', 'format', 'subtype', 'frames':
+            setattr(self, name, getattr(self.part, name))
+        if self.format in ('FLAC', 'MP3'): return
+        log = self.part.extra_info
+        if self.format == 'OGG' and (re.search('Junk aft|Last page l', log)
+                                     or len(_first_pages(file)) > 1):
+            self.links = _links(file)
+            if len(self.links) > 2: self.frames = None # that of one link
+        elif _is_cut_off(log): raise AudioError(_cut_off)
+
+    def begin(self, start):
+        "Go to a frame where that gives the very same samples; say where"
+        if (start and self.frames and sf.SoundFile.seekable(self.part) and
+                not self.subtype.startswith(('MPEG', 'OPUS', 'DWVW'))):
+            self.at = self.part.seek(min(start, self.frames))
+        return self.at
+
+    def blocks(self, stop, dtype):
+        "Arrays `(n, channels)`, up to a frame or to the decoder's end"
+        todo = self.part.frames - self.at
+        yield from _part_blocks(self, todo, stop, dtype)
+        for start, end in zip(self.links[1:], self.links[2:]):
+            self.close()
+            self.part = _Part(io.BytesIO(_at(self.file, start, end - start)))
+            if self.part.samplerate != self.samplerate: raise AudioError(
+                f'after {self.at/self.samplerate:.2f} s its rate changes '
+                f'from {self.samplerate} to {self.part.samplerate} Hz')
+            todo = self.part.frames
+            yield from _part_blocks(self, todo, stop, dtype)
+
+    def close(self): self.part.close()
+
+# %% ../nbs/01_clips.ipynb #9d0c7b08
+def _arrays(container, stream, wrong, kind):
+    "Rate, channels, sample format and array `(n, channels)` of frames"
+    bad = False
+    for packet in container.demux(stream):
+        try: frames = packet.decode()
+        except wrong: # padding, a tag between joined files
+            bad = True
+            continue
+        if frames and bad and kind not in ('mp3', 'aac'):
+            raise AudioError('it is damaged')
+        for frame in frames:
+            x, n = frame.to_ndarray(), len(frame.layout.channels)
+            x = x.T if frame.format.is_planar else x.reshape(-1, n)
+            yield frame.sample_rate, n, frame.format.name, x
+
+def _as_float(x):
+    "Samples of any kind as float32, where full scale is 1"
+    if x.dtype == np.uint8: return (x.astype('float32') - 128)/128
+    if x.dtype.kind == 'f': return x.astype('float32', copy=False)
+    return np.multiply(x, 2.**(1 - 8*x.itemsize), dtype='float32',
+                       casting='unsafe')
+
+# %% ../nbs/01_clips.ipynb #9d0c7b0a
+def _ffmpeg_blocks(f, stop, dtype):
+    "Arrays `(n, channels)`, up to a frame or to the decoder's end"
+    kept, n = [], 0
+    for rate, channels, _, x in f.arrays:
+        if rate != f.samplerate: raise AudioError(
+            f'after {f.at/f.samplerate:.2f} s its rate changes from '
+            f'{f.samplerate} to {rate} Hz')
+        x = x if dtype == 'int16' == x.dtype else _as_float(x)
+        if channels != f.channels: # another in a joined file
+            x = x.mean(axis=1, keepdims=True).repeat(f.channels, axis=1)
+        kept.append(x.astype(dtype, copy=False))
+        n, f.at = n + len(x), f.at + len(x)
+        enough = stop is not None and f.at >= stop
+        if n*f.channels >= 2**20 or enough:
+            yield np.concatenate(kept)
+            kept, n = [], 0
+        if enough: return
+    if kept: yield np.concatenate(kept)
+    if f.at < f.least: raise AudioError(_cut_off)
+
+# %% ../nbs/01_clips.ipynb #9d0c7b0b
+class _FFmpeg:
+    "A file that FFmpeg reads, through PyAV, from its beginning"
+    def __init__(self, file, kind, least=0):
+        try: import av
+        except ImportError: raise AudioError('libsndfile does not read it; '
+            'FFmpeg does: pip install av') from None
+        file.seek(0)
+        self.container = av.open(file, format=kind, metadata_errors='replace')
+        if not (streams := self.container.streams.audio):
+            raise AudioError('it holds no sound')
+        stream, self.at = streams[0], 0
+        self.arrays = _arrays(self.container, stream,
+                              av.error.InvalidDataError, kind)
+        if not (first := next(self.arrays, None)):
+            raise AudioError('it holds no samples')
+        self.samplerate, self.channels, depth, _ = first
+        self.arrays = chain([first], self.arrays)
+        codec = {'mp3float': 'MPEG_LAYER_III'}.get(stream.codec_context.name)
+        self.subtype = 'PCM_16' if depth.rstrip('p') == 's16' else (
+            codec or stream.codec_context.name.upper())
+        self.format, self.frames, self.least = kind.upper(), None, least
+        if kind in ('mov', 'wv', 'tta', 'ape') and stream.duration:
+            seconds = stream.duration*stream.time_base # a statement
+            self.least = int(seconds*self.samplerate) - 2048
+
+    def blocks(self, stop, dtype): return _ffmpeg_blocks(self, stop, dtype)
+    def begin(self, start): return 0
+    def close(self): self.container.close()
+
+# %% ../nbs/01_clips.ipynb #9d0c7b0d
 def _check_file(path):
     "Whether a path is a file to be read: a pipe would be waited for forever"
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise AudioError(f'cannot use {path}: it is a folder, a pipe or '
-                             'a device, not a file')
-        open(path, 'rb').close()
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f'no sound file {path}') from None
-    except OSError as e:
-        raise AudioError(f'cannot use {path}: {e.strerror}') from e
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise AudioError('it is a folder, a pipe or a device, not a file')
+
+def _reader(path, file):
+    "The decoder that reads all of a file"
+    kind, start, head = _format(file)
+    if kind == 'mp3':
+        (frames, size), end = _length_tag(head), file.seek(0, 2)
+        behind = end - start - size
+        if frames and size and not (behind > 0
+                                    and _goes_on(file, start + size)):
+            spare = 1152 if behind >= 0 else 0
+            try: return _Sndfile(path, file, spare)
+            except sf.SoundFileError: pass # such as padding in front
+        return _FFmpeg(file, kind, (frames - 4)*576)
+    if kind: return _FFmpeg(file, kind)
+    f = _Sndfile(path, file)
+    if f.subtype == 'OPUS' and len(f.links) == 2: kind = 'ogg' # not ended
+    elif f.frames or head[:4] != b'RIFF': return f
+    elif int.from_bytes(head[4:8], 'little') + 8 == file.seek(0, 2): return f
+    f.close() # written to a pipe, or by a recorder that was interrupted
+    return _FFmpeg(file, kind or 'wav')
+
+def _decoded(call, *args):
+    "What a decoder returns; whatever it raises is an `AudioError`"
+    try: return call(*args)
+    except AudioError: raise
+    except Exception as e:
+        reason = (getattr(e, 'error_string', None)
+                  or getattr(e, 'strerror', None) or e or type(e).__name__)
+        raise AudioError(f'{reason}') from e
+
+# %% ../nbs/01_clips.ipynb #9d0c7b0e
+def _shown(path):
+    "A path as text, with escapes where its name is not UTF-8"
+    return os.fsencode(path).decode('utf8', 'backslashreplace')
 
 @contextmanager
 def _open(path):
     "An open sound file; what is wrong with it is an error that names it"
-    _check_file(path)
     try:
-        with sf.SoundFile(path) as f:
-            if f.frames == 0: raise AudioError('it holds no samples')
-            if f.samplerate < 1000:
-                raise AudioError(f'its header says {f.samplerate} Hz: '
-                                 'not a sound')
-            yield f
-    except (AudioError, sf.SoundFileError, TypeError, UnicodeError) as e:
-        reason = getattr(e, 'error_string', e)
-        raise AudioError(f'cannot use {path}: {reason}') from e
+        _check_file(path)
+        with open(path, 'rb', buffering=0) as file:
+            with closing(_decoded(_reader, path, file)) as f:
+                if f.frames == 0: raise AudioError('it holds no samples')
+                yield f
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f'no sound file {_shown(path)}') from None
+    except AudioError as e:
+        raise AudioError(f'cannot use {_shown(path)}: {e}') from e
+    except OSError as e:
+        raise AudioError(f'cannot use {_shown(path)}: {e.strerror}') from e
 
-def _blocks(f, start, stop, dtype='float32'):
-    """Frames `start` to `stop` of an open sound file, `(n, channels)` each
+# %% ../nbs/01_clips.ipynb #9d0c7b10
+def _peak(x): return max(float(x.max()), -float(x.min()))
 
-    At most 4 MB at a time: a header may promise what the file lacks."""
-    todo = stop - start
-    if start: f.seek(start)
-    while todo > 0:
-        block = f.read(min(2**20//f.channels, todo), dtype, True)
-        if not len(block): break
-        if not np.isfinite(block).all():
+def _is_finite(x):
+    "Whether all samples are: NaN spreads to the largest and the smallest"
+    return bool(np.isfinite(x.max()) and np.isfinite(x.min()))
+
+def _blocks(f, start=0, stop=None, dtype='float32'):
+    """Frames from `start` up to `stop`, or to the end, of an open sound file
+
+    Arrays `(n, channels)` of at most 4 MB: a header may promise what the
+    file lacks."""
+    at = _decoded(f.begin, start)
+    finite = f.subtype.startswith(('PCM', 'MPEG'))
+    fast = f.subtype == 'PCM_16' and f.format != 'FLAC' # made floats by us
+    blocks = f.blocks(stop, 'int16' if fast else dtype)
+    while (block := _decoded(next, blocks, None)) is not None:
+        first, at = max(start - at, 0), at + len(block)
+        if first: block = block[first:]
+        if stop is not None and at > stop: block = block[:stop - at]
+        if not len(block): continue
+        if block.dtype != dtype: block = _as_float(block)
+        if not finite and not _is_finite(block):
             raise AudioError('NaN or infinite samples')
-        todo -= len(block)
         yield block
-    # an MP3 file without a length header has an estimate, good to a frame
-    missing = todo - (2*1152 if f.format == 'MP3' else 0)
-    if missing > 0 or _is_cut_off(f.extra_info):
-        raise AudioError('it is cut off: its header promises more samples')
+
+# %% ../nbs/01_clips.ipynb #9d0c7b11
+def _mono(block):
+    "The mean of the channels `(n,)`"
+    if block.shape[1] == 1: return block[:, 0]
+    with np.errstate(over='ignore'): # beyond float32: infinite, refused
+        if block.shape[1] == 2: return (block[:, 0] + block[:, 1])/2
+        return block.mean(axis=1)
+
+def _cancel(mono, all):
+    "Whether the peak of the mean is 40 dB below that of the channels"
+    return mono < 0.01*all and all >= 1e-3
 
 def _read(f, offset, duration, dtype):
-    "Mono samples of an open sound file from `offset` on"
+    "Mono samples of an open sound file from `offset` on; do they cancel"
     start = int(offset*f.samplerate)
-    stop = f.frames if duration is None else min(f.frames,
-        start + ceil(duration*f.samplerate))
-    if start >= f.frames:
-        raise AudioError(f'it ends at {f.frames/f.samplerate:.2f} s, '
-                         f'before the offset of {offset} s')
-    with np.errstate(over='ignore'): # beyond float32: infinite, refused
-        parts = [b[:, 0] if f.channels == 1 else b.mean(axis=1)
-                 for b in _blocks(f, start, stop, dtype)]
-    if not parts: raise AudioError('it holds no samples')
-    return np.concatenate(parts)
+    stop = (None if duration is None
+            else start + ceil(duration*f.samplerate))
+    parts, peaks = [], [0, 0]
+    for block in _blocks(f, start, stop, dtype):
+        parts.append(mono := _mono(block))
+        if f.channels > 1 and peaks[0] < 0.01:
+            peaks = [max(peaks[0], _peak(mono)), max(peaks[1], _peak(block))]
+    if not parts:
+        raise AudioError(f'it ends at {f.at/f.samplerate:.2f} s, before the '
+                         f'offset of {offset} s')
+    samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return samples, _cancel(*peaks)
 
+# %% ../nbs/01_clips.ipynb #9d0c7b13
+def _check_part(sample_rate, offset, duration):
+    "Refuse arguments of `load_clip` that make no sense"
+    if sample_rate is not None and not 0 < sample_rate < np.inf:
+        raise ValueError(f'sample_rate must be above 0 Hz, not {sample_rate}')
+    if not 0 <= offset < np.inf:
+        raise ValueError(f'offset must be 0 or more, not {offset}')
+    if duration is not None and not 0 < duration < np.inf:
+        raise ValueError(f'duration must be above 0 s, not {duration}')
+
+def _resampled(samples, rate, wanted):
+    "A waveform at another rate, of the length that librosa gives it"
+    n_samples = ceil(len(samples)*(wanted/rate))
+    return crop_or_pad(soxr.resample(samples, rate, wanted), n_samples)
+
+def _warn_cancelled(path):
+    "Say that a file's mean is not what it sounds like"
+    warnings.warn(f'{_shown(path)}: its channels cancel each other: their '
+                  'mean is silent, they are not', stacklevel=3)
 
 # %% ../nbs/01_clips.ipynb #c1605654
 def load_clip(
-    path, # WAV, FLAC, OGG or MP3 of any rate, depth and channel count
+    path, # Sound file of any format in `audio_endings`, rate and depth
     sample_rate: int|None=None, # Rate wanted, in Hz; `None`: the file's own
     offset: float=0, # Where to start, in seconds
     duration: float|None=None, # Length wanted, in seconds; `None`: the rest
@@ -153,38 +450,31 @@ def load_clip(
 ) -> tuple: # (samples float32 `(n_samples,)`, sample_rate in Hz)
     """Load a sound file as mono float32 samples, where full scale is 1
 
-    Channels are averaged, the rate is changed by soxr (quality HQ, as in
-    `librosa.load`), and with `duration` the length is exactly
-    `round(duration*sample_rate)`: `crop_or_pad` fills up with zeros. With
-    `keep_int16`, samples of which nothing has to be computed, because the
-    file is mono, of 16 bits and at `sample_rate`, stay int16.
-
-    Raises `FileNotFoundError` for a missing file and `AudioError` for one
-    that is empty, cut off, not decodable, not to be read, no file at all,
-    below 1,000 Hz, shorter than `offset`, or that holds samples that are
-    not finite. Raises `ValueError` for an argument that makes no sense."""
-    if sample_rate is not None and not 0 < sample_rate < np.inf:
-        raise ValueError(f'sample_rate must be above 0 Hz, not {sample_rate}')
-    if not 0 <= offset < np.inf:
-        raise ValueError(f'offset must be 0 or more, not {offset}')
-    if duration is not None and not 0 < duration < np.inf:
-        raise ValueError(f'duration must be above 0 s, not {duration}')
+    Channels are averaged (with a warning where they cancel each other), the
+    rate is changed by soxr (quality HQ, as in `librosa.load`), and with
+    `duration` the length is exactly `round(duration*sample_rate)`:
+    `crop_or_pad` fills up with zeros. With `keep_int16`, samples of which
+    nothing has to be computed, because the file is mono, of 16 bits and at
+    `sample_rate`, stay int16. Raises `FileNotFoundError` for a missing file
+    and `AudioError` for one that is empty, cut off, not decodable, not to be
+    read, no file at all, shorter than `offset`, or that holds samples that
+    are not finite. Raises `ValueError` for an odd argument."""
+    _check_part(sample_rate, offset, duration)
     with _open(path) as f:
-        rate = f.samplerate
-        whole = (keep_int16 and (f.subtype, f.channels) == ('PCM_16', 1)
+        rate, channels = f.samplerate, f.channels
+        whole = (keep_int16 and (f.subtype, channels) == ('PCM_16', 1)
                  and sample_rate in (None, rate))
         dtype = 'int16' if whole else 'float32'
-        samples = _read(f, offset, duration, dtype)
-        if sample_rate is not None and sample_rate != rate:
-            n_samples = ceil(len(samples)*(sample_rate/rate)) # librosa's
-            samples = soxr.resample(samples, rate, sample_rate)
-            samples, rate = crop_or_pad(samples, n_samples), sample_rate
-        if not np.isfinite(samples).all():
+        samples, cancel = _read(f, offset, duration, dtype)
+        if sample_rate not in (None, rate):
+            samples = _decoded(_resampled, samples, rate, sample_rate)
+            rate, channels = sample_rate, 0 # samples to be checked again
+        if channels != 1 and not _is_finite(samples):
             raise AudioError('its samples are beyond the range of float32')
+    if cancel: _warn_cancelled(path)
     if duration is not None:
         samples = crop_or_pad(samples, round(duration*rate))
     return samples, rate
-
 
 # %% ../nbs/01_clips.ipynb #29cdcb12
 def compare(

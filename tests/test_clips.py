@@ -209,10 +209,6 @@ def test_a_header_that_promises_gigabytes(tmp_path, noise):
     refused(written(tmp_path/'x.wav', bytes(whole)), 'cut off')
 
 
-def test_a_rate_that_no_sound_has(tmp_path, noise):
-    refused(written(tmp_path/'x.wav', encoded(noise, 'WAV', rate=8)), '8 Hz', sample_rate=16000)
-
-
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(['WAV', 'FLAC', 'OGG', 'MP3']), st.data())
 def test_damaged_files_load_or_are_refused(tmp_path, noise, format, data):
