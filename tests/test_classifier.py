@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, soundfile as sf, torch
 from fastai.vision.all import (BCEWithLogitsLossFlat, CategoryBlock, ColReader, DataBlock, IndexSplitter,
-                               LabelSmoothingCrossEntropyFlat, MultiCategoryBlock, load_learner, set_seed)
+                               LabelSmoothingCrossEntropyFlat, MultiCategoryBlock, Transform, load_learner, set_seed)
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from audio_tutorial.clips import AudioError, example_clip, get_audio_files, load_clip
 from audio_tutorial.classifier import AudioClassifier
 from audio_tutorial.predictor import LongPrediction, ModelError, _borders, _segments, _windows
-from audio_tutorial.learner import AudioBlock, BatchTransform, audio_learner
+from audio_tutorial.learner import AudioBlock, TensorSpectrogram, audio_learner
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.networks import create_network
 from audio_tutorial.notes import ParentSplitter, family, make_notes
@@ -137,9 +137,10 @@ def test_other_networks_are_refused_with_the_reason(notes):
 
 
 def test_a_transform_that_acts_in_validation_is_found(notes):
-    class Noise(nn.Module):
-        def forward(self, x): return x + torch.randn_like(x)
-    learn = trained(notes, batch_tfms=[BatchTransform(Noise(), 1)])
+    class Noise(Transform): # without a `split_idx`: fastai applies it always
+        order = 60
+        def encodes(self, x:TensorSpectrogram): return x + torch.randn_like(x)
+    learn = trained(notes, batch_tfms=[Noise()])
     learn.model[1][-1].weight.data *= 100
     with pytest.raises(ValueError, match='validation'): AudioClassifier.from_learner(learn)
 
