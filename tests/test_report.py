@@ -122,7 +122,7 @@ def test_some_files_only(folder, tmp_path):
     with pytest.raises(ValueError, match='no files'): report(folder, files=[])
 
 
-@pytest.mark.filterwarnings('error')
+@pytest.mark.filterwarnings('error', 'ignore::DeprecationWarning') # matplotlib's own, of pyparsing
 def test_a_folder_with_nothing_but_bad_files(tmp_path):
     for name in 'a.wav', 'b.wav': (tmp_path/name).write_bytes(b'')
     table = report(tmp_path)
