@@ -9,6 +9,7 @@ __all__ = ['thread_settings', 'find_clips', 'split_clips', 'usual_duration', 'tr
 
 # %% ../nbs/15_your_data.ipynb #dead9e79
 import base64, csv, html, io, json, os, re, sys
+import warnings
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,35 +22,64 @@ def _group(pattern, name):
     if m := re.search(pattern, name): return m[1] if m.re.groups else m[0]
     raise ValueError(f'the pattern {pattern!r} finds no group in {name}')
 
+_side = re.compile(r'(train|valid|val|test|dev|eval)\w*|(fold|split)\W?\d+',
+                   re.I)
+
+def _check_classes(root, parts):
+    "Refuse a folder of sides, such as train/dog and valid/dog"
+    sides = sorted({p[0] for p in parts})
+    below = [{p[1] for p in parts if p[0] == s and len(p) > 2} for s in sides]
+    if (len(sides) > 1 and all(map(_side.fullmatch, sides))
+            and set.intersection(*below)):
+        raise ValueError(
+            f'{root} holds {", ".join(sides)}, which are no classes but '
+            f'sides of a data set: train on {root/sides[0]}, with '
+            f'--valid {root/sides[1]} (in Python: valid=), or give a CSV '
+            'file with a column for the side')
+
 def find_clips(
     source, # Folder of folders, one for each class; or CSV file
     group: str|None=None, # Regular expression that finds a clip's source
     label_delim: str|None=None, # What stands between labels in a CSV file
+    path: str='path', # Column of the CSV file with the clips' files
+    label: str='label', # Column of the CSV file with their labels
+    sep: str=',', # What stands between columns in the CSV file
 ): # DataFrame: path, label, and what else the file has
     """A row for each clip of a folder of classes, or of a table
 
     A label is the name of the folder right below `source`; folders in it
-    may go on. A CSV file is read by `read_table`: columns `path`, relative
-    to the file, and `label`; `group` and `split` if they are there. `group`
+    may go on. A CSV file is read by `read_table`: a column of paths, relative
+    to the file, and one of labels, which become `path` and `label`; `group`
+    and `split` if they are there. `group`
     is matched with the path below `source`; clips with the same match
     belong together. Raises `ValueError` for an empty folder, for a clip in
-    no folder of a class, for a clip without a group, and as `read_table`."""
+    no folder of a class, for folders named train and valid instead of
+    classes, for a clip without a group, and as `read_table`. How many files
+    were left out, by ending, is in `.attrs['left_out']`."""
     import pandas as pd
-    from audio_tutorial.clips import get_audio_files
-    from audio_tutorial.notes import read_table
+    from audio_tutorial.clips import _shown, _sound_files, get_audio_files
+    from audio_tutorial.notes import _read_csv, read_table
     source = Path(source)
     if source.is_file():
-        there = pd.read_csv(source, nrows=0).columns
+        there = _read_csv(source, nrows=0, sep=sep).columns
         optional = {c: c if c in there else None for c in ('group', 'split')}
-        table = read_table(source, label_delim=label_delim, **optional)
+        table = read_table(source, path, label, label_delim=label_delim,
+                           sep=sep, **optional)
+        other = {'path', 'label'} - {path, label} # named so in the file
+        table = table.drop(columns=other & {*table}).rename(
+            columns={path: 'path', label: 'label'})
         root = source.parent
     else:
         files, root = get_audio_files(source), source
         for file in files:
             if file.parent == root: raise ValueError(f'{file} lies in no '
                 f'folder of a class: it should be in {root}/CLASS/')
-        labels = [f.relative_to(root).parts[0] for f in files]
-        table = pd.DataFrame(dict(path=map(str, files), label=labels))
+        parts = [f.relative_to(root).parts for f in files]
+        _check_classes(root, parts)
+        table = pd.DataFrame(dict( # not of text: a name may be no UTF-8
+            path=list(map(str, files)), label=[_shown(p[0]) for p in parts]
+            ), dtype=object)
+        table.attrs['left_out'] = _sound_files(source)[1]
     if group: table['group'] = [
         _group(group, Path(os.path.relpath(p, root)).as_posix())
         for p in table.path]
@@ -59,8 +89,7 @@ def find_clips(
 def _draw(table, share, seed, label_delim):
     "Groups for validation: of each label a share, the rarest label first"
     import numpy as np
-    groups = (table.group if 'group' in table
-              else table.path).astype(str).to_numpy()
+    groups = [*map(str, table.group if 'group' in table else table.path)]
     labels = [set(filter(None, t.split(label_delim))) if label_delim else {t}
               for t in table.label]
     members = {l: sorted({g for g, own in zip(groups, labels) if l in own})
@@ -83,6 +112,7 @@ def split_clips(
     valid=0.2, # Share of the groups; 'COLUMN=VALUE'; or folder of classes
     seed: int=42, # Another seed is another draw
     label_delim: str|None=None, # What stands between several labels
+    **columns, # `path`, `label` and `sep` of `find_clips`, for a `valid` CSV
 ): # The table with a column `valid`, true for validation
     """Say which clips are for validation
 
@@ -92,7 +122,8 @@ def split_clips(
     `ValueError` for a class that cannot stand on both sides, for an unknown
     column, and where one side is left empty."""
     import pandas as pd
-    table, valid = table.copy(), str(valid)
+    table = table.assign(label=table.label.map(str)) # numbers, too
+    valid = str(valid)
     column, equals, value = valid.partition('=')
     try: share = float(valid)
     except ValueError: share = None
@@ -101,7 +132,7 @@ def split_clips(
             f'there are {", ".join(map(str, table))}')
         table['valid'] = table[column].astype(str) == value
     elif share is None:
-        other = find_clips(valid, label_delim=label_delim)
+        other = find_clips(valid, label_delim=label_delim, **columns)
         table = pd.concat([table.assign(valid=False),
                            other.assign(valid=True)], ignore_index=True)
     elif 'split' in table:
@@ -137,8 +168,9 @@ def usual_duration(
     paths, # Sound files
 ) -> float: # Seconds
     "The length that nine of ten clips do not exceed, 0.1 to 10 s"
-    import numpy as np, soundfile as sf
-    seconds = np.quantile([sf.info(p).duration for p in paths], 0.9)
+    import numpy as np
+    from audio_tutorial.clips import _seconds
+    seconds = np.quantile([_seconds(p) for p in paths], 0.9)
     return float(np.ceil(10*min(max(seconds, 0.1), 10))/10)
 
 def _print_pass(learn, row):
@@ -167,9 +199,13 @@ def train_clips(
     that training lacks."""
     from fastai.vision.all import (CategoryBlock, ColReader, DataBlock,
         IndexSplitter, MultiCategoryBlock, accuracy, accuracy_multi, set_seed)
+    from audio_tutorial.clips import as_number
     from audio_tutorial.learner import AudioBlock, audio_learner
     from audio_tutorial.mel import MelSettings
-    vocab = _labels(table, label_delim)
+    table = table.assign(label=table.label.map(str)) # numbers, too
+    epochs, bs, seed = (as_number(v, name, whole=True) for v, name in
+        ((epochs, 'epochs'), (bs, 'bs'), (seed, 'seed')))
+    lr, vocab = as_number(lr, 'lr'), _labels(table, label_delim)
     set_seed(seed, reproducible=True)
     many = label_delim is not None
     target = (MultiCategoryBlock if many else CategoryBlock)(vocab=vocab)
@@ -236,6 +272,15 @@ def _model():
     help_option_names=['-h', '--help'], show_default=True))
 def app(): "Classify sounds, and train a network to classify yours."
 
+def _table_options(command):
+    "Options that say how a CSV file is written"
+    command = click.option('--sep', default=',', help='What stands between '
+        'columns in a CSV file; "tab" for tabulators.')(command)
+    return click.option('--path-column', default='path', help='Column of a '
+        'CSV file with the paths of the clips.')(command)
+
+def _separator(sep): return {'tab': '\t', '\\t': '\t'}.get(sep, sep)
+
 def _stop(message):
     "Say in a sentence what is wrong with what was asked for, and leave"
     click.echo(f'audio-tutorial: {message}', err=True)
@@ -263,9 +308,12 @@ def _as_json(rows, vocab):
 
 def _as_csv(rows, vocab):
     "A line for each clip, after one with the names of the columns"
+    from audio_tutorial.predictor import free_name
     file = io.StringIO()
     writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['path', 'label', 'probability', *vocab, 'error'])
+    path, label, probability, error = (free_name(name, vocab) for name in
+        ('path', 'label', 'probability', 'error'))
+    writer.writerow([path, label, probability, *vocab, error])
     for row in rows:
         numbers = ['']*(len(vocab) + 1) if row['error'] else [
             row['probability'], *row['probabilities']]
@@ -297,7 +345,7 @@ def predict(model, clips, as_json, as_csv):
 
     Exit status: 0 if all is well, 1 if a clip could not be read (the others
     are named all the same), 2 if the call makes no sense."""
-    from audio_tutorial.clips import get_audio_files
+    from audio_tutorial.clips import _shown, get_audio_files
     from audio_tutorial.onnx_classifier import load_classifier
     if as_json and as_csv: _stop('choose --json or --csv, not both')
     try:
@@ -305,7 +353,8 @@ def predict(model, clips, as_json, as_csv):
         files = [f for c in clips
                  for f in (get_audio_files(c) if c.is_dir() else [c])]
     except (OSError, ValueError) as e: _stop(e)
-    rows = list(_watched(clf.rows(files), len(files)))
+    rows = [row | dict(path=_shown(row['path']))
+            for row in _watched(clf.rows(files), len(files))]
     if as_json: click.echo(_as_json(rows, clf.vocab))
     else:
         text = _as_csv(rows, clf.vocab) if as_csv else _as_text(rows)
@@ -337,6 +386,7 @@ def _plain(text):
 
 def _summary(report):
     "What a report says of all its clips, in a few lines"
+    from audio_tutorial.clips import _told
     good, lines = report[report.error == ''], [f'{len(report):,} clips']
     if len(good):
         lines[0] += (f', {good.seconds.sum()/60:,.1f} minutes, each '
@@ -347,12 +397,15 @@ def _summary(report):
                                for value, n in counts.items()))
     faults = [f for row in report.faults for f in row.split(', ') if f]
     told = ', '.join(f'{faults.count(f):,} {f}' for f in sorted(set(faults)))
+    left = report.attrs.get('left_out')
+    if left: lines.append(f'left out: {_told(left)}')
     return [*filter(None, lines), f'faults: {told or "none"}']
 
-def _report(paths, root):
+def _report(paths, root, left=None):
     "Measure clips with `clip_report` and print a summary"
     from audio_tutorial.notes import clip_report
     report = clip_report(root, progress=sys.stderr.isatty(), files=paths)
+    if left: report.attrs['left_out'] = left
     click.echo('\n  '.join(_summary(report)))
     return report
 
@@ -378,6 +431,9 @@ def _without_faults(table, report):
               'another folder of classes, or COLUMN=VALUE of the CSV file.')
 @click.option('--group', help='Regular expression on the path; clips with '
               'the same match stay on one side.')
+@_table_options
+@click.option('--label-column', default='label', help='Column of a CSV file '
+              'with the labels.')
 @click.option('--seed', default=42, help='The same seed gives the same '
               'model.')
 @click.option('--delim', help='Several labels per clip in the CSV file, and '
@@ -398,25 +454,29 @@ def _without_faults(table, report):
               'predict answers sooner.')
 @click.option('--force', is_flag=True, help='Replace a model that is in the '
               'folder.')
-def train(source, out, epochs, valid, group, seed, delim, pretrained, arch,
-          duration, sample_rate, n_mels, batch_size, workers, onnx, force):
+def train(source, out, epochs, valid, group, path_column, label_column, sep,
+          seed, delim, pretrained, arch, duration, sample_rate, n_mels,
+          batch_size, workers, onnx, force):
     """Train a classifier on your clips, with spectrograms made on the fly.
 
-    FOLDER has a folder for each class, or is a CSV file with the columns path
-    and label. First says what is in the folder. Clips that cannot be read are left
-    out. Beside the model it leaves a confusion matrix, confusion.png. Exit
-    status: 0 if all is well, 1 if a clip could not be read, 2 if the call
-    or the folder makes no sense."""
+    FOLDER has a folder for each class, or is a CSV file with the columns
+    path and label, or those that you name. First says what is in the folder.
+    Clips that cannot be read are left out. Beside the model it leaves a
+    confusion matrix, confusion.png. Exit status: 0 if all is well, 1 if a
+    clip could not be read, 2 if the call or the folder makes no sense."""
     from audio_tutorial.mel import MelSettings
     try:
         if (out/'config.json').exists() and not force:
             _stop(f'{out} holds a model: choose another folder, or --force')
         settings = MelSettings(sample_rate, n_mels=n_mels,
                                f_max=sample_rate/2)
-        table = find_clips(source, group, delim)
+        columns = dict(path=path_column, label=label_column,
+                       sep=_separator(sep))
+        table = find_clips(source, group, delim, **columns)
         root = source.parent if source.is_file() else source
-        table, n_bad = _without_faults(table, _report(table.path, root))
-        table = split_clips(table, valid, seed, delim)
+        found = _report(table.path, root, table.attrs.get('left_out'))
+        table, n_bad = _without_faults(table, found)
+        table = split_clips(table, valid, seed, delim, **columns)
         for label, part in table.groupby('label'):
             click.echo(f'  {label}: {(~part.valid).sum():,} to train on, '
                        f'{part.valid.sum():,} to validate on')
@@ -541,15 +601,17 @@ def _page(report, root, title, most):
               help='HTML file to write.')
 @click.option('--most', type=click.IntRange(min=0), default=50,
               help='Suspicious files that get a player.')
-def report(source, out, most):
+@_table_options
+def report(source, out, most, path_column, sep):
     """Say what is in a folder, and which files look wrong.
 
-    FOLDER holds sounds at any depth, or is a CSV file with a column path.
+    FOLDER holds sounds at any depth, or is a CSV file with a column path,
+    or one that you name.
     Writes a web page with players for the suspicious files. Exit status: 0
     if all is well, 1 if a file could not be read, 2 if the call makes no
     sense."""
     import matplotlib
-    from audio_tutorial.clips import _whole_file, get_audio_files
+    from audio_tutorial.clips import _whole_file
     from audio_tutorial.notes import read_table
     matplotlib.use('agg') # no window
     if out.is_dir(): _stop(f'{out} is a folder: name a file')
@@ -557,8 +619,8 @@ def report(source, out, most):
     try:
         is_table = source.is_file()
         root = source.parent if is_table else source
-        found = _report(read_table(source, label='path').path if is_table
-                        else get_audio_files(source), root)
+        found = _report(read_table(source, path_column, path_column,
+            sep=_separator(sep))[path_column] if is_table else None, root)
         for name, row in _suspicious(found).iterrows():
             click.echo(f'{_plain(name)}: {_wrong(row)}')
         page = _page(found, root, source.resolve().name or source, most)
@@ -570,10 +632,15 @@ def report(source, out, most):
 # %% ../nbs/15_your_data.ipynb #a4c05e1c
 thread_settings = {'GOMP_SPINCOUNT': '1000'} # of the OpenMP library, libgomp
 
+def _say(message, *others, **more):
+    "Show a warning as a line, without the code that it comes from"
+    click.echo(f'audio-tutorial: {message}', err=True)
+
 def main():
     "The command `audio-tutorial`"
     for name, value in thread_settings.items():
         os.environ.setdefault(name, value)
+    warnings.showwarning = _say
     app(prog_name='audio-tutorial')
 
 if __name__ == '__main__' and '__file__' in globals(): # not in a notebook

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TensorAudio', 'TensorSpectrogram', 'LoadClip', 'AudioToFloat', 'BatchTransform', 'AudioDL', 'LookBack', 'in_order',
-           'show_batch', 'show_results', 'AudioBlock', 'audio_learner', 'in_memory', 'repeats', 'ValidateAtEnd']
+           'KeepFigures', 'show_batch', 'show_results', 'AudioBlock', 'audio_learner', 'in_memory', 'repeats',
+           'ValidateAtEnd']
 
 # %% ../nbs/08_on_the_fly.ipynb #7370af78
-import base64, html, io, pickle, random, tempfile
+import base64, html, io, pickle, random
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 
@@ -16,7 +17,7 @@ from fastai.vision.all import *
 from torch.utils.data._utils.collate import (collate_tensor_fn,
                                              default_collate_fn_map)
 from .batches import MelSpectrogram, to_float
-from .clips import load_clip, play, show_wave
+from .clips import as_clip, as_number, play, show_wave
 from .mel import MelSettings
 from .networks import create_network
 
@@ -38,15 +39,15 @@ class TensorSpectrogram(TensorImage):
 class LoadClip(Transform):
     """Load a clip as a waveform of fixed rate and length, int16 or float32
 
-    Takes the path of a file, its bytes, or an array or tensor `(n_samples,)`
-    at the settings' rate."""
+    Takes what `as_clip` takes; an array is at the settings' rate."""
     whole = False # leave the length as it is; set by `in_memory`
-    input_types = str, Path, bytes, np.ndarray, Tensor # for `predict`
+    input_types = str, Path, bytes, dict, np.ndarray, Tensor # to predict
     def __init__(self,
         settings: MelSettings, # Its sample rate is the one wanted
         duration: float, # Length in seconds
     ):
         self.sample_rate = settings.sample_rate
+        duration = as_number(duration, 'duration')
         self.n_samples = round(duration*settings.sample_rate)
 
     def __call__(self, x, split_idx=None, **kwargs):
@@ -65,15 +66,9 @@ class LoadClip(Transform):
         spare = max(0, n_samples - self.n_samples)
         return random.randint(0, spare) if split_idx == 0 else spare//2
 
-    def encodes(self, x:str|Path|bytes|np.ndarray|Tensor):
-        if isinstance(x, (str, Path)):
-            x, _ = load_clip(x, self.sample_rate, keep_int16=True)
-        elif isinstance(x, bytes):
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(x)
-                file.flush()
-                x, _ = load_clip(file.name, self.sample_rate, keep_int16=True)
-        return TensorAudio(torch.as_tensor(x), sample_rate=self.sample_rate)
+    def encodes(self, x:str|Path|bytes|dict|np.ndarray|Tensor):
+        samples, rate = as_clip(x, self.sample_rate, self.sample_rate, True)
+        return TensorAudio(torch.as_tensor(samples), sample_rate=rate)
 
 # %% ../nbs/08_on_the_fly.ipynb #5a1e0002
 def _stack(clips, *, collate_fn_map=None):
@@ -202,11 +197,19 @@ class AudioDL(TfmdDL):
 class LookBack(Callback):
     """Validate the training set like any other: no augmentation
 
-    It joins every learner by itself. `tta` keeps its augmentations."""
+    It joins every learner by itself. `tta` keeps its augmentations. Raises
+    `ValueError` where a batch is larger than the training set: no step
+    would be taken."""
     validated = None # the data set, while it is not taken for training
     def before_fit(self):
         # `validate` and `get_preds` hold the lock; `fit` and `tta` do not
         self.validates = self.learn.lock.locked()
+
+    def before_train(self):
+        if len(self.dl) == 0: raise ValueError(
+            f'a batch of {self.dl.bs} clips is larger than the training set '
+            f'of {len(self.dl.dataset)}: no step would be taken. Use a '
+            'smaller batch size (bs)')
 
     def before_validate(self):
         dataset = getattr(self.dl, 'dataset', None)
@@ -238,6 +241,32 @@ def in_order(
                                   for tl in dataset.tls), n_inp=dataset.n_inp)
     if memory is not None: dataset._memory = memory
     return dl.new(dataset, shuffle=False, drop_last=False)
+
+# %% ../nbs/08_on_the_fly.ipynb #5a1e000b
+class KeepFigures(Callback):
+    """Keep the figures of a training's last epoch, by name
+
+    It joins every learner by itself. `learn.figures` is a dictionary:
+    `train_loss`, `valid_loss` and the metrics that have a value."""
+    order = 60 # after fastai's Recorder
+    def before_fit(self):
+        self.run = not (self.learn.lock.locked() or hasattr(self, 'lr_finder'))
+
+    def after_epoch(self):
+        recorder = getattr(self.learn, 'recorder', None)
+        names = getattr(recorder, 'metric_names', ['epoch'])[1:]
+        if recorder and recorder.add_time: names = names[:-1]
+        values = getattr(self.learn, 'final_record', [])
+        if getattr(recorder, 'cancel_train', False): # validated alone
+            names = names[-len(values):]
+        self.learn.figures = {name: np.asarray(value).tolist()
+            for name, value in zip(names, values) if value is not None}
+        self.learn.epochs_trained = self.epoch + 1
+
+    def __reduce__(self): return Callback, () # the learner has the figures
+
+if KeepFigures not in defaults.callbacks:
+    defaults.callbacks.append(KeepFigures)
 
 # %% ../nbs/08_on_the_fly.ipynb #5a1e0007
 def _show_clip(x, wave, label):

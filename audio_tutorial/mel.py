@@ -7,9 +7,11 @@ become 40."""
 __all__ = ['hz_to_mel', 'mel_to_hz', 'mel_frequencies', 'mel_filterbank', 'MelSettings', 'compare_db']
 
 # %% ../nbs/04_mel.ipynb #cdf7e564
+import warnings
 from dataclasses import dataclass
 
 import librosa, numpy as np
+from .clips import as_number
 from .fft import fft_frequencies
 from .stft import n_frames, show_spectrogram
 
@@ -82,10 +84,13 @@ class MelSettings:
     def __post_init__(self):
         def need(ok, what):
             if not ok: raise ValueError(f'{what}: {self}')
-        for name in 'sample_rate', 'n_fft', 'hop_length', 'n_mels':
+        whole = 'sample_rate', 'n_fft', 'hop_length', 'n_mels'
+        for name in *whole, 'f_min', 'f_max', 'top_db':
             value = getattr(self, name)
             if name == 'n_mels' and value is None: continue
-            need(isinstance(value, int) and value > 0,
+            value = as_number(value, name, name in whole) # of numpy or torch
+            object.__setattr__(self, name, value)
+            need(name not in whole or value > 0,
                  f'{name} must be a whole number above 0')
         need(self.n_fft % 2 == 0, 'n_fft must be even')
         need(0 <= self.f_min < self.f_max, 'f_min must be from 0 to f_max')
@@ -123,12 +128,20 @@ class MelSettings:
                                self.mel_scale)[1:-1]
 
     def filterbank(self): # float32 `(n_rows, n_fft//2 + 1)`
-        "The weights that turn the bins of a frame into the rows"
+        """The weights that turn the bins of a frame into the rows
+
+        Warns of bands so narrow that no bin falls into them."""
         if self.n_mels is None:
             every = np.eye(self.n_fft//2 + 1, dtype='float32')
             return every[self._in_range()]
-        return mel_filterbank(self.sample_rate, self.n_fft, self.n_mels,
+        bank = mel_filterbank(self.sample_rate, self.n_fft, self.n_mels,
                               self.f_min, self.f_max, self.mel_scale)
+        empty = np.flatnonzero(~bank.any(axis=1))
+        if len(empty): warnings.warn(
+            f'{len(empty)} of {self.n_mels} mel bands hold no bin and stay '
+            f'silent: {", ".join(map(str, empty))} (counted from 0). Use '
+            'fewer bands or a longer frame (n_fft)', stacklevel=2)
+        return bank
 
     def power(self,
         samples, # Waveform `(n_samples,)` at `sample_rate`

@@ -20,7 +20,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np, soundfile as sf, soxr
-from .clips import (AudioError, _blocks, _open, _whole_file,
+from .clips import (AudioError, _blocks, _cancel, _mono, _open,
+    _peak, _shown, _sound_files, _told, _whole_file,
     crop_or_pad, get_audio_files, load_clip, play)
 
 # %% ../nbs/05_notes.ipynb #9056e9b9
@@ -539,6 +540,10 @@ def _check_table(csv, table, path, label, group, split, label_delim):
     "Raise for what is wrong in a table of clips"
     needed = [c for c in (path, group, split) if c]
     needed += [] if label_delim else [label] # several labels may be none
+    for column in dict.fromkeys([*needed, label] if label else needed):
+        if (odd := table[column].str.contains('\n')).any(): raise ValueError(
+            f'{csv}, {_rows(table, odd)}: {column} goes over several lines, '
+            'a quotation mark seems to be missing')
     for column in needed:
         if (empty := table[column] == '').any():
             raise ValueError(f'{csv}, {_rows(table, empty)}: no {column}')
@@ -554,6 +559,25 @@ def _check_table(csv, table, path, label, group, split, label_delim):
         raise FileNotFoundError(f'{csv}, {_rows(table, missing)}: no file '
                                 f'{table[path][missing].iloc[0]}')
 
+def _read_csv(csv, **kwargs):
+    "A table by pandas; what is wrong with it is an error that names it"
+    import pandas as pd
+    try: return pd.read_csv(csv, **kwargs)
+    except UnicodeDecodeError as e: raise ValueError(
+        f'cannot read {csv}: it is not UTF-8 (in a spreadsheet, save it as '
+        f'"CSV UTF-8")') from e
+    except ValueError as e: # as all of pandas' own are
+        raise ValueError(f'cannot read {csv}: {e}') from e
+
+_sides = dict(training='train', validation='valid', val='valid', dev='valid')
+
+def _root_of(folder, paths):
+    "The folder that the paths of a table are relative to, as data sets have it"
+    first = next(filter(None, paths), '')
+    for root in folder, folder/'audio', folder.parent/'audio', folder.parent:
+        if (root/first).is_file(): return root
+    return folder
+
 def read_table(
     csv, # CSV file with a row per clip
     path: str='path', # Column of files, relative to the folder of `csv`
@@ -561,21 +585,21 @@ def read_table(
     group: str|None=None, # Column of what may not be split, if there is one
     split: str|None=None, # Column with `train`, `valid` and `test`, if any
     label_delim: str|None=None, # What stands between several labels
+    sep: str=',', # What stands between columns
 ): # DataFrame with the columns of the file
     """Read a table of clips and check it: for fastai's column readers
 
     Paths become complete; labels stay text, `007` and `None` too, without
-    spaces around them. Raises `FileNotFoundError` for a missing table or
+    spaces around them. Files that are not beside the table are looked for in
+    a folder `audio` there or one level up, and one level up itself. In
+    `split`, `training`, `validation`, `val` and `dev` are understood. Raises `FileNotFoundError` for a missing table or
     clip, and `ValueError` for a missing column, an empty cell, a clip that
     stands there twice and an unknown split, with the lines of the file."""
-    import pandas as pd
     if not (csv := Path(csv)).is_file():
         raise FileNotFoundError(f'no table {csv}')
     columns = [c for c in (path, label, group, split) if c]
-    try: table = pd.read_csv(csv, dtype=dict.fromkeys(columns, str),
-                             keep_default_na=False, index_col=False)
-    except ValueError as e: # as all of pandas' own are
-        raise ValueError(f'cannot read {csv}: {e}') from e
+    table = _read_csv(csv, dtype=dict.fromkeys(columns, str),
+                      keep_default_na=False, index_col=False, sep=sep)
     if missing := [c for c in columns if c not in table]:
         raise ValueError(f'{csv} has no column {", ".join(missing)}, only '
                          f'{", ".join(map(str, table))}')
@@ -584,7 +608,9 @@ def read_table(
         table[label] = [label_delim.join(
             filter(None, map(str.strip, text.split(label_delim))))
             for text in table[label]]
-    table[path] = [os.path.normpath(csv.parent/p) if p else ''
+    if split: table[split] = table[split].replace(_sides)
+    root = _root_of(csv.parent, table[path])
+    table[path] = [os.path.normpath(root/p) if p else ''
                    for p in table[path]]
     _check_table(csv, table, path, label, group, split, label_delim)
     return table
@@ -612,15 +638,16 @@ def _db(amplitude):
 def _measure_blocks(f):
     "Levels and faults of an open sound file, read in blocks"
     n, clipped, quiet, steps, first = 0, 0, 0, 0, np.inf
-    peak = power = 0.
+    peak = power = mono = 0.
     total = np.zeros(f.channels)
     digest = hashlib.blake2b(f'{f.samplerate} {f.channels}'.encode(),
                              digest_size=16)
-    step = round(f.samplerate/50) # 20 ms
-    for block in _blocks(f, 0, f.frames):
+    step = max(1, round(f.samplerate/50)) # 20 ms
+    for block in _blocks(f):
         digest.update(block)
         n += len(block)
         starts = np.arange(0, len(block), step)
+        mono = max(mono, _peak(_mono(block)))
         for c, x in enumerate(np.ascontiguousarray(block.T)):
             level = np.abs(x)
             loudest = np.maximum.reduceat(level, starts)
@@ -639,16 +666,18 @@ def _measure_blocks(f):
         peak_db=_db(peak), rms_db=_db((power/n/f.channels)**0.5),
         dc=float(max(total/n, key=abs)), clipped=clipped,
         clipped_at=first/f.samplerate if clipped else np.nan,
-        silence=quiet/steps, content=digest.hexdigest())
+        cancel=_cancel(mono, peak), silence=quiet/steps,
+        content=digest.hexdigest())
 
 def _measure(path, folder):
     "A row of `clip_report`"
     file = Path(os.path.relpath(path, folder)).as_posix()
-    row = dict(file=file, error='')
+    row = dict(file=_shown(file), error='')
     try:
         with _open(path) as f: return row | _measure_blocks(f)
     except (AudioError, FileNotFoundError) as e:
-        return row | dict(error=str(e).removeprefix(f'cannot use {path}: '))
+        return row | dict(error=str(e).removeprefix(
+            f'cannot use {_shown(path)}: '))
 
 # %% ../nbs/05_notes.ipynb #d5d8480b
 def _find_faults(report):
@@ -656,10 +685,11 @@ def _find_faults(report):
     sound = report.error == ''
     def rare(column): # other than most
         return sound & (report[column] != report[column][sound].mode().max())
-    times = report.seconds/report.seconds.median()
+    times = report.seconds/report.seconds[sound].median()
     return {'unreadable': ~sound, 'silent': report.silence == 1,
             'clipped': report.clipped > 0,
             'DC offset': report.dc.abs() > 0.01,
+            'channels cancel': report.cancel.eq(True),
             'duplicate': report.duplicate_of != '',
             'other rate': rare('sample_rate'),
             'other channels': rare('channels'),
@@ -667,7 +697,7 @@ def _find_faults(report):
 
 _measured = ('error', 'seconds', 'sample_rate', 'channels', 'format',
              'subtype', 'peak_db', 'rms_db', 'dc', 'clipped', 'clipped_at',
-             'silence', 'content')
+             'cancel', 'silence', 'content')
 
 def clip_report(
     path, # Folder of sound files, at any depth
@@ -681,13 +711,16 @@ def clip_report(
     cannot be used), `seconds`, `sample_rate` in Hz, `channels`, `format`,
     `subtype`, `peak_db` and `rms_db` relative to full scale, `dc` relative
     to full scale, `clipped` samples, `clipped_at` (the time of the first
-    of them, in s), `silence` (share of the time), `content` (a fingerprint
-    of the samples) and `duplicate_of` (the first file with the same). A
+    of them, in s), `cancel` (the mean of the channels is silent, and they
+    are not), `silence` (share of the time), `content` (a fingerprint of the
+    samples) and `duplicate_of` (the first file with the same). A
     rate or a number of channels is a fault where most files have another, a
-    length where it is less than half of the median or more than twice.
+    length where it is less than half of the median or more than twice. How
+    many files have an ending that is no sound's is in `.attrs['left_out']`.
     Raises as `get_audio_files` does, and `ValueError` for no `files`."""
     import pandas as pd
     path = Path(path)
+    left = {} if files is not None else _sound_files(path)[1]
     files = get_audio_files(path) if files is None else [*map(Path, files)]
     if not files: raise ValueError('there are no files to measure')
     with _workers(min(n_workers or os.cpu_count(), len(files))) as pool:
@@ -705,6 +738,7 @@ def clip_report(
     found = pd.DataFrame(_find_faults(report)).fillna(False)
     report.insert(0, 'faults', [', '.join(found.columns[row])
                                 for row in found.to_numpy(dtype=bool)])
+    report.attrs['left_out'] = left
     return report
 
 # %% ../nbs/05_notes.ipynb #d5781106
@@ -715,16 +749,19 @@ def show_report(
     import matplotlib.pyplot as plt
     good = report[report.error == '']
     fig, axs = plt.subplots(3, 2, figsize=(8, 7.5), layout='constrained')
+    left = report.attrs.get('left_out')
     fig.suptitle(f'{len(report):,} files, {len(good):,} of them readable: '
-                 f'{good.seconds.sum()/60:,.1f} minutes')
+                 f'{good.seconds.sum()/60:,.1f} minutes'
+                 + (f'\nleft out: {_told(left)}' if left else ''))
     kinds = [f'{r:,} Hz, {c} ch\n{f} {s}' for r, c, f, s in zip(
         good.sample_rate, good.channels, good.format, good.subtype)]
     faults = [f for row in report.faults for f in row.split(', ') if f]
     for ax, things, title in ((axs[0, 0], kinds, 'Formats'),
                               (axs[2, 1], faults, 'Faults')):
         counts = sorted((things.count(t), t) for t in set(things))[-8:]
-        bars = ax.barh([t for _, t in counts], [n for n, _ in counts])
-        ax.bar_label(bars, padding=2)
+        if counts:
+            bars = ax.barh([t for _, t in counts], [n for n, _ in counts])
+            ax.bar_label(bars, padding=2)
         ax.set(xlabel='Files', title=title)
         ax.margins(x=0.15)
     axs[0, 1].hist(good.seconds, 30)
