@@ -129,7 +129,8 @@ def _transforms(dls):
         raise ValueError('the loaders are not those of an AudioBlock: they '
             'must load clips with LoadClip and turn each batch into '
             'spectrograms with one MelSpectrogram')
-    if not vocab or not all(isinstance(v, (str, int)) for v in vocab):
+    if not vocab or not all(isinstance(v, (str, int, float, np.generic))
+                            for v in vocab):
         raise ValueError('the loaders have no list of labels: use a '
                          'CategoryBlock or a MultiCategoryBlock')
     return mel[0].settings, load[0], [str(v) for v in vocab]
@@ -138,11 +139,10 @@ def _provenance(learn):
     "What the learner knows of its training"
     import datetime, fastai
     from audio_tutorial import __version__
-    dls, seen = learn.dls, vars(learn.recorder) # empty before a training
-    final = dict(zip(seen.get('metric_names', [])[1:],
-                     map(float, getattr(learn, 'final_record', []))))
-    return dict(date=f'{datetime.date.today()}', metrics=final,
-        epochs_of_last_fit=getattr(learn, 'n_epoch', 0),
+    dls, kept = learn.dls, vars(learn) # by `KeepFigures`, after a training
+    return dict(date=f'{datetime.date.today()}',
+        metrics=kept.get('figures', {}),
+        epochs_of_last_fit=kept.get('epochs_trained', 0),
         n_train=len(dls.train_ds),
         n_valid=len(dls.valid_ds), batch_size=dls.bs,
         loss=type(learn.loss_func).__name__, audio_tutorial=__version__,
@@ -162,7 +162,9 @@ def _compare_answers(clf, learn, n=4):
     items = learn.dls.valid_ds.items[:n]
     if len(items) == 0: return # a learner that was exported has none
     dl = learn.dls.test_dl(items)
-    with learn.no_bar(): scores, _ = learn.get_preds(dl=dl, act=lambda x: x)
+    records = [cb for cb in learn.cbs if cb.name == 'recorder']
+    with learn.no_bar(), learn.removed_cbs(records): # they begin anew
+        scores, _ = learn.get_preds(dl=dl, act=lambda x: x)
     theirs = (scores.float().sigmoid() if clf.activation == 'sigmoid'
               else scores.float().softmax(dim=1)).numpy()
     tl = dl.dataset.tls[0]
@@ -206,10 +208,17 @@ def from_learner(cls:AudioClassifier,
 # %% ../nbs/13_classifier.ipynb #1dd090f0
 _weights_file = 'model.safetensors'
 
+def _told(value):
+    "A value of the provenance as text"
+    if not isinstance(value, dict): return f'{value}'
+    return ', '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}'
+                     for k, v in value.items())
+
 def _card(config):
     "The text of the model card"
     labels = '\n'.join(f'- {v}' for v in config['vocab'])
-    told = '\n'.join(f'- {k}: {v}' for k, v in config['provenance'].items())
+    told = '\n'.join(f'- {k}: {_told(v)}'
+                     for k, v in config['provenance'].items())
     several = config['activation'] == 'sigmoid'
     s = config['settings']
     return f'''---
@@ -270,7 +279,8 @@ def save(self:AudioClassifier,
         weights=_weights_file, provenance=self.provenance)
     weights = {k: v.detach().cpu().contiguous() for k, v in
                self.network.state_dict().items()}
-    text = json.dumps(config, indent=1, ensure_ascii=False)
+    text = json.dumps(config, indent=1, ensure_ascii=False,
+                      default=lambda x: x.tolist()) # numpy's and torch's
     for name, content in ((_weights_file, to_bytes(weights)),
             ('config.json', text.encode()),
             ('README.md', _card(config).encode())):

@@ -610,8 +610,8 @@ def read_table(
             for text in table[label]]
     if split: table[split] = table[split].replace(_sides)
     root = _root_of(csv.parent, table[path])
-    table[path] = [os.path.normpath(root/p) if p else ''
-                   for p in table[path]]
+    table[path] = table[path].map(
+        lambda p: os.path.normpath(root/p) if p else '')
     _check_table(csv, table, path, label, group, split, label_delim)
     return table
 
