@@ -18,7 +18,8 @@ BIN = Path(sys.executable).parent
 DIRECTIVE = re.compile(r"\s*#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
 TAGS = {"hide": "remove-cell", "default_exp": "remove-cell", "hide_input": "remove-input",
         "hide_output": "remove-output", "include: false": "remove-cell", "echo: false": "remove-input",
-        "output: false": "remove-output", "eval: false": "skip-execution", "code-fold: true": "hide-input"}
+        "output: false": "remove-output", "eval: false": "skip-execution", "code-fold: true": "hide-input",
+        "warning: false": "remove-stderr"}
 FIGURE = ("label", "fig-cap", "fig-alt")
 KNOWN = {*(k.split(":")[0] for k in TAGS), *FIGURE, "export", "exports", "exporti"}
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
