@@ -298,7 +298,10 @@ def _arrays(container, stream, wrong, kind):
         if frames and bad and kind not in ('mp3', 'aac'):
             raise AudioError('it is damaged')
         for frame in frames:
-            x, n = frame.to_ndarray(), len(frame.layout.channels)
+            n = len(frame.layout.channels)
+            if frame.format.is_planar and n > 8: # more than PyAV can take
+                raise AudioError(f'it has {n} channels, more than 8')
+            x = frame.to_ndarray()
             x = x.T if frame.format.is_planar else x.reshape(-1, n)
             yield frame.sample_rate, n, frame.format.name, x
 
@@ -337,8 +340,10 @@ class _FFmpeg:
         try: import av
         except ImportError: raise AudioError('libsndfile does not read it; '
             'FFmpeg does: pip install av') from None
+        old = int(av.__version__.split('.')[0]) < 19 # tags not in UTF-8 raise
+        tags = dict(metadata_errors='replace') if old else {}
         file.seek(0)
-        self.container = av.open(file, format=kind, metadata_errors='replace')
+        self.container = av.open(file, format=kind, **tags)
         if not (streams := self.container.streams.audio):
             raise AudioError('it holds no sound')
         stream, self.at = streams[0], 0
@@ -430,7 +435,7 @@ def _blocks(f, start=0, stop=None, dtype='float32'):
     Arrays `(n, channels)` of at most 4 MB: a header may promise what the
     file lacks."""
     at = _decoded(f.begin, start)
-    finite = f.subtype.startswith(('PCM', 'MPEG'))
+    finite = re.match('PCM_(?!F)|MPEG', f.subtype) # by its kind
     fast = f.subtype == 'PCM_16' and f.format != 'FLAC' # made floats by us
     blocks = f.blocks(stop, 'int16' if fast else dtype)
     while (block := _decoded(next, blocks, None)) is not None:

@@ -337,3 +337,12 @@ def test_recordings_of_whales_and_earthquakes_are_sounds(tmp_path, rate):
     sf.write(tmp_path/'x.wav', x, rate, subtype='FLOAT')
     assert load_clip(tmp_path/'x.wav')[1] == rate and np.allclose(load_clip(tmp_path/'x.wav')[0], x)
     assert len(load_clip(tmp_path/'x.wav', 2*rate)[0]) == 120*rate
+
+
+def test_floats_of_an_open_length_are_checked(tmp_path):
+    x = sound('steady', 16000)
+    x[5000] = np.nan
+    content = bytearray(encoded(x, 'WAV', 16000, subtype='FLOAT'))
+    at = content.index(b'data') + 4
+    content[at:at + 4] = content[4:8] = bytes(4)
+    refused(written(tmp_path/'x.wav', content), 'NaN or infinite')
