@@ -250,7 +250,8 @@ class KeepFigures(Callback):
     `train_loss`, `valid_loss` and the metrics that have a value."""
     order = 60 # after fastai's Recorder
     def before_fit(self):
-        self.run = not (self.learn.lock.locked() or hasattr(self, 'lr_finder'))
+        validates = self.learn.lock.locked() # see LookBack
+        self.run = not validates and not hasattr(self, 'lr_finder')
 
     def after_epoch(self):
         recorder = getattr(self.learn, 'recorder', None)

@@ -572,7 +572,7 @@ def _read_csv(csv, **kwargs):
 _sides = dict(training='train', validation='valid', val='valid', dev='valid')
 
 def _root_of(folder, paths):
-    "The folder that the paths of a table are relative to, as data sets have it"
+    "The folder that the paths of a table are relative to"
     first = next(filter(None, paths), '')
     for root in folder, folder/'audio', folder.parent/'audio', folder.parent:
         if (root/first).is_file(): return root
@@ -592,7 +592,8 @@ def read_table(
     Paths become complete; labels stay text, `007` and `None` too, without
     spaces around them. Files that are not beside the table are looked for in
     a folder `audio` there or one level up, and one level up itself. In
-    `split`, `training`, `validation`, `val` and `dev` are understood. Raises `FileNotFoundError` for a missing table or
+    `split`, `training`, `validation`, `val` and `dev` are understood. Raises
+    `FileNotFoundError` for a missing table or
     clip, and `ValueError` for a missing column, an empty cell, a clip that
     stands there twice and an unknown split, with the lines of the file."""
     if not (csv := Path(csv)).is_file():

@@ -110,7 +110,7 @@ def test_results_and_losses_are_shown(request, shown, which):
     learn.dls.test_dl(learn.dls.valid.items).show_batch(max_n=1)
     assert shown[2].count('<audio') == 1
     Interpretation.from_learner(learn).plot_top_losses(2)
-    titles = [ax.get_title() for ax in plt.gcf().axes]
+    titles = [t for t in (ax.get_title() for ax in plt.gcf().axes) if t] # without those of colour bars
     assert len(titles) == 2 and all(', is ' in t and 'loss ' in t for t in titles)
     assert (which == 'several') == any(';' in t for t in titles)
     plt.close('all')
@@ -128,8 +128,7 @@ def test_several_labels_are_examined(several):
     for i, row in table.iterrows():
         assert row.label == tuple(v for v, on in zip(vocab, y[i]) if on)
         assert row.predicted == tuple(v for v, q in zip(vocab, p[i]) if q >= 0.5)
-        assert row.nearest_label == tuple(two_labels(several.dls.train.items[row.nearest]))[::1] or \
-            set(row.nearest_label) == set(two_labels(several.dls.train.items[row.nearest]))
+        assert set(row.nearest_label) == set(two_labels(several.dls.train.items[row.nearest]))
     assert play_top_losses(several, 2).data.count('<audio') == 4
 
 
