@@ -90,10 +90,10 @@ def measure(size):
         sounds, folders, result["drawing"] = prepare_notes(size, folder)
         result["notes"] = size["notes"] + 20
         files = sorted(map(str, sounds.rglob("*.wav")))[:200]
-        with contestants("loading", list(loading.CONTESTANTS), files=files) as made:
-            loading.check_equal(made, folder)
+        with contestants("loading", list(loading.CONTESTANTS), files=loading.prepare(files, folder)) as made:
+            for format in loading.FORMATS: loading.check_equal(made, folder, format)
             say("loading: all give the same samples")
-            result["loading"] = rounds(made, size["rounds"])
+            result["loading"] = {f: rounds(made, size["rounds"], format=f) for f in loading.FORMATS}
         say("cold starts, and classifying many clips")
         naming.save_model(folder)
         result["cold"] = cold.measure(folder, files[0], **size["cold"])

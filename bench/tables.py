@@ -38,10 +38,14 @@ def sizes_table(cases):
             for s in settings]
     return table(["settings", *(f"{b} × {s} s" for b, s in sizes)], rows)
 
-def loading_table(times):
-    base = times["librosa.load"]
-    return table(["reading a file", "µs per clip", "librosa.load takes so many times as long"],
-                 [(name, f"{median(t):,.0f}", shown(ratio(base, t))) for name, t in times.items()])
+def by_format(loading):
+    "Times of each format; results of old have WAV files alone"
+    return loading if "WAV" in loading else {"WAV": loading}
+
+def loading_table(loading):
+    rows = [(format, name, f"{median(t):,.0f}", shown(ratio(times["librosa.load"], t)))
+            for format, times in by_format(loading).items() for name, t in times.items()]
+    return table(["format", "reading a file", "µs per clip", "librosa.load takes so many times as long"], rows)
 
 def training_table(found):
     "Clips per second beside so many other programs, and the share that is left"
@@ -89,6 +93,12 @@ def goals(result):
     if others := [c for c in cpu if c["batch"] > 1 and c not in main]:
         at_least("transform ÷ torchaudio, all other settings and sizes", worst(others), 2.5, 2.5)
     if single := [c for c in cpu if c["batch"] == 1]: at_least("transform ÷ torchaudio, a single clip", worst(single), 1, 1)
+    if result.get("loading"):
+        for format, times in by_format(result["loading"]).items():
+            at_most(f"`load_clip` ÷ librosa.load, {format}", ratio(times["load_clip"], times["librosa.load"])[0], 1.0, 0.9)
+        wav = by_format(result["loading"])["WAV"]
+        at_least("librosa.load ÷ `load_clip` with int16 kept, WAV", ratio(wav["librosa.load"], wav["load_clip, int16 kept"])[0],
+                 1.6, 2)
     if memory := result.get("memory"):
         at_most("memory ÷ torchaudio's, 256 clips of 4 s", median(memory["ours"])/median(memory["torchaudio"]), 0.25, 0.25)
     epochs = {way: [t["total"] for t in turns] for way, turns in result["epoch"].items()}

@@ -38,7 +38,8 @@ def test_all_take_part(result):
              "audioflux", "rfft alone"}
     assert peers < cases["1024/256/40", 2] and peers - cases["400/160/80", 2] == {"audioflux"}
     assert cases["1024/256/40", 1] == {"ours", "torchaudio"}
-    assert len(result["loading"]) == 4 and len(result["epoch"]) == 5
+    assert list(result["loading"]) == ["WAV", "FLAC", "MP3", "OGG"] and len(result["epoch"]) == 5
+    assert all(len(times) == 4 for times in result["loading"].values())
 
 
 def test_parts_of_an_epoch_add_up(result):
