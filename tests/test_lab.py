@@ -69,7 +69,8 @@ def test_a_chapter_runs_in_the_lab(copy, browser):
         tab.wait_for_function(STARTED, timeout=60_000)
         tab.wait_for_function(FINISHED, timeout=240_000)
         said = "\n".join(tab.locator(".jp-OutputArea-output").all_text_contents())
-        visit.problems += tab.locator("[data-mime-type$='.error'], [data-mime-type$='.stderr']").all_text_contents()
+        wrong = tab.locator("[data-mime-type$='.error'], [data-mime-type$='.stderr']").all_text_contents()
+        visit.problems += [s for s in wrong if not s.startswith("Warning: Xing")] # libsndfile's, of a file that was joined
         visit.problems += [f"no {s!r} in the outputs" for s in (
             "Not run, as in the book", "Profile [short]: seconds = 2", "Saxophone, the first 2 seconds") if s not in said]
         for output in "img", "audio":
