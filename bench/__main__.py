@@ -76,39 +76,49 @@ def prepare_notes(size, folder):
     for n_in in 3, 1: draw_images(sounds, folder/str(n_in), rgb=n_in == 3, progress=False)
     return sounds, {str(n): str(folder/str(n)) for n in (3, 1)}, time.perf_counter() - begin
 
-def measure(size):
-    "All of it: what goes into the file"
-    about = machine()
-    result = dict(machine=about, date=datetime.date.today().isoformat(), rounds=size["rounds"])
+def measure_loading(size, files, folder):
+    "Microseconds per clip, `{format: {name: [...]}}`"
+    with contestants("loading", list(loading.CONTESTANTS), files=loading.prepare(files, folder)) as made:
+        for format in loading.FORMATS: loading.check_equal(made, folder, format)
+        say("  all give the same samples")
+        return {f: rounds(made, size["rounds"], format=f) for f in loading.FORMATS}
+
+def measure_naming(size, files, folder):
+    "Clips per second from files to a table"
+    many = (files*10)[:size["named"]]
+    with contestants("naming", list(naming.CONTESTANTS), env=naming.ENV, models=str(folder), files=many) as made:
+        return dict(clips=len(many), rates=rounds(made, size["rounds"]))
+
+def measure_epochs(size, options, sounds, folders):
+    "Seconds of the parts of an epoch"
+    env = {way: thread_settings if way == epoch.GIVEN_BACK else TRAINING for way in epoch.CONTESTANTS}
+    return launches(size["epoch_launches"], "epoch", size["epoch_rounds"], names=list(epoch.CONTESTANTS), env=env,
+                    sounds=str(sounds), folders=folders, **options)
+
+PARTS = "transform", "memory", "loading", "cold", "naming", "training", "epoch"
+
+def measure(size, parts):
+    "What goes into the file, of these parts"
+    about, today = machine(), datetime.date.today().isoformat()
+    options = size["gpu" if about["gpu"] else "epoch"]
+    devices = ["cpu", "cuda"] if about["gpu"] else ["cpu"]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        result["transform"] = measure_transform("cpu", size, folder)
-        if about["gpu"]: result["transform"] += measure_transform("cuda", size, folder)
-        say("memory")
-        result["memory"] = measure_memory(size)
-        say("notes, and their pictures")
-        sounds, folders, result["drawing"] = prepare_notes(size, folder)
-        result["notes"] = size["notes"] + 20
+        say("notes, their pictures, and a model")
+        sounds, folders, drawing = prepare_notes(size, folder)
         files = sorted(map(str, sounds.rglob("*.wav")))[:200]
-        with contestants("loading", list(loading.CONTESTANTS), files=loading.prepare(files, folder)) as made:
-            for format in loading.FORMATS: loading.check_equal(made, folder, format)
-            say("loading: all give the same samples")
-            result["loading"] = {f: rounds(made, size["rounds"], format=f) for f in loading.FORMATS}
-        say("cold starts, and classifying many clips")
         naming.save_model(folder)
-        result["cold"] = cold.measure(folder, files[0], **size["cold"])
-        many = (files*10)[:size["named"]]
-        with contestants("naming", list(naming.CONTESTANTS), env=naming.ENV, models=str(folder), files=many) as made:
-            result["naming"] = dict(clips=len(many), rates=rounds(made, size["rounds"]))
-        say("training beside other programs")
-        result["training"] = measure_training(size)
-        result |= {k: size["gpu" if about["gpu"] else "epoch"][k] for k in ("batch", "copies", "arch")}
-        say("epochs")
-        ways, options = list(epoch.CONTESTANTS), {k: result[k] for k in ("batch", "copies", "arch")}
-        env = {way: thread_settings if way == epoch.GIVEN_BACK else TRAINING for way in ways}
-        result["epoch"] = launches(size["epoch_launches"], "epoch", size["epoch_rounds"], names=ways, env=env,
-                                   sounds=str(sounds), folders=folders, **options)
-    return result
+        ways = dict(transform=lambda: [case for d in devices for case in measure_transform(d, size, folder)],
+                    memory=lambda: measure_memory(size), loading=lambda: measure_loading(size, files, folder),
+                    cold=lambda: cold.measure(folder, files[0], **size["cold"]),
+                    naming=lambda: measure_naming(size, files, folder), training=lambda: measure_training(size),
+                    epoch=lambda: measure_epochs(size, options, sounds, folders))
+        result = dict(machine=about, rounds=size["rounds"])
+        for part in parts:
+            say(part)
+            result[part] = ways[part]()
+    if "epoch" in parts: result |= dict(options, drawing=drawing, notes=size["notes"] + 20)
+    return result | dict(dates=dict.fromkeys(parts, today))
 
 FULL = dict(rounds=5, lasting=0.25, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256,
             training=3, named=1000, cold=dict(rounds=5, warm=1),
@@ -124,10 +134,14 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--tiny", action="store_true", help="run everything on next to nothing: the figures mean nothing")
     p.add_argument("--out", type=Path, default=ROOT/"bench/results", help="folder of results (default: bench/results)")
+    p.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure these parts again, keep the others")
     args = p.parse_args(argv)
-    result = measure(TINY if args.tiny else FULL)
+    result = measure(TINY if args.tiny else FULL, args.only)
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out/file_name(result["machine"])
+    if file.exists() and set(args.only) != set(PARTS):
+        old = json.loads(file.read_text())
+        result = old | result | dict(dates=old["dates"] | result["dates"])
     file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print("\n" + tables.report(result))
     say(f"written to {os.path.relpath(file)}")

@@ -129,11 +129,17 @@ def goals_table(result):
                  [(what, f"{value:.2f}", must, aim, "yes" if met else "**no**")
                   for what, value, must, aim, met in goals(result)])
 
+def days(dates):
+    "When which parts were measured"
+    found = {}
+    for part, date in dates.items(): found.setdefault(date, []).append(part)
+    return "; ".join(date if len(found) == 1 else f"{', '.join(parts)} on {date}" for date, parts in found.items())
+
 def report(result) -> str:
     "All tables of one machine, as Markdown"
     m = result["machine"]
     made = [f"## {m['gpu'] or m['cpu']}\n\n{m['cpu']}, {m['cores']} cores, {m['threads']} threads; "
-            + (f"{m['gpu']}; " if m["gpu"] else "") + f"torch {m['torch']}; {result['date']}, "
+            + (f"{m['gpu']}; " if m["gpu"] else "") + f"torch {m['torch']}; {days(result['dates'])}, "
             f"{result['rounds']} rounds. Ratios are medians over the rounds, with the smallest and the largest.",
             goals_table(result)]
     for case in result["transform"]:
