@@ -241,7 +241,7 @@ def test_several_labels(folder):
     (['a/00.wav, ,rex,train,', *ROWS[1:]], HEADER, ValueError, 'line 2: no label'),
     ([',dog,rex,train,', *ROWS[1:]], HEADER, ValueError, 'line 2: no path'),
     ([*ROWS[:3], 'b/03.wav,cat,,valid,'], HEADER, ValueError, 'line 5: no group'),
-    ([*ROWS[:3], 'b/03.wav,cat,c,dev,'], HEADER, ValueError, 'line 5: split must be train, valid, test'),
+    ([*ROWS[:3], 'b/03.wav,cat,c,elsewhere,'], HEADER, ValueError, 'line 5: split must be train, valid, test'),
     ([*ROWS, 'a/gone.wav,dog,rex,train,'], HEADER, FileNotFoundError, 'line 6: no file .*gone.wav'),
     ([f'a/gone{k}.wav,dog,rex,train,' for k in range(5)], HEADER, FileNotFoundError, 'line 2, 3, 4 and 2 more: no file'),
     ([], '', ValueError, 'cannot read .*clips.csv'),
