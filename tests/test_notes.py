@@ -1,4 +1,4 @@
-"""Chapter 05: names and labels, the split, and the notes that `make_notes` plays."""
+"""Chapter 7: names and labels, the split, and the notes that `make_notes` plays."""
 import hashlib, re, subprocess, sys
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"Chapter 05: NSynth is there whole or not at all, whatever the server, the archive or the process does"
+"Chapter 7: NSynth is there whole or not at all, whatever the server, the archive or the process does"
 import gzip
 import io
 import json

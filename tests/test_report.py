@@ -1,4 +1,4 @@
-"Chapter 05: what `clip_report` finds in a folder, and what `read_table` finds in a table"
+"Chapter 7: what `clip_report` finds in a folder, and what `read_table` finds in a table"
 import os
 import shutil
 import subprocess
