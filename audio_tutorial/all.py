@@ -1,5 +1,9 @@
 "Everything the book exports, for notebooks: `from audio_tutorial.all import *` (written by hand)"
 from audio_tutorial import check
+from audio_tutorial.arrays import *
+from audio_tutorial.decoders import *
+from audio_tutorial.files import *
+from audio_tutorial.players import *
 from audio_tutorial.clips import *
 from audio_tutorial.fft import *
 from audio_tutorial.stft import *

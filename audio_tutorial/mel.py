@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 
 import librosa, numpy as np
-from .clips import as_number
+from .arrays import as_number
 from .fft import fft_frequencies
 from .stft import n_frames, show_spectrogram
 

@@ -12,7 +12,7 @@ def pictures(n_in):
 
 def sound(keep):
     def loaders(sounds, folders, **kwargs):
-        from audio_tutorial.clips import get_audio_files
+        from audio_tutorial.files import get_audio_files
         from audio_tutorial.learner import AudioBlock, in_memory
         dls = block_of(AudioBlock(), get_audio_files, sounds, **kwargs)
         return in_memory(dls) if keep else dls

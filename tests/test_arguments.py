@@ -14,10 +14,13 @@ from click.testing import CliRunner
 from fastai.vision.all import (BCEWithLogitsLossFlat, CategoryBlock, DataBlock, F1Score, L, MultiCategoryBlock,
                                RandomSplitter, accuracy, noop, parent_label)
 
-from audio_tutorial import clips
+from audio_tutorial import players
 from audio_tutorial.classifier import AudioClassifier
 from audio_tutorial.cli import app, find_clips, split_clips, train_clips
-from audio_tutorial.clips import AudioError, as_clip, as_number, get_audio_files, is_clip, load_clip, play, to_mono
+from audio_tutorial.arrays import AudioError, as_number, to_mono
+from audio_tutorial.clips import as_clip, is_clip, load_clip
+from audio_tutorial.files import get_audio_files
+from audio_tutorial.players import play
 from audio_tutorial.learner import AudioBlock, LoadClip, audio_learner
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import read_table
@@ -207,7 +210,7 @@ def test_play_takes_channels(shape):
 @pytest.mark.parametrize('rate', [16000, 12345])
 def test_play_lets_nothing_infinite_reach_an_encoder(monkeypatch, bad, rate):
     seen = []
-    monkeypatch.setattr(clips.sf, 'write', lambda file, samples, *args, **kwargs: seen.append(samples))
+    monkeypatch.setattr(players.sf, "write", lambda file, samples, *args, **kwargs: seen.append(samples))
     samples = np.zeros(1000)
     samples[500] = bad
     for x in samples, np.stack([samples, samples]), torch.from_numpy(samples):

@@ -20,7 +20,8 @@ import pytest
 import soundfile as sf
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from audio_tutorial.clips import AudioError, load_clip
+from audio_tutorial.arrays import AudioError
+from audio_tutorial.clips import load_clip
 
 RATE = 16000
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='limits memory, forks')
@@ -238,7 +239,7 @@ def test_silence_is_finite_by_every_route():
 def test_a_bad_file_stops_a_training_by_name_and_the_report_finds_it_before(tmp_path, side):
     import torch
     from fastai.vision.all import CategoryBlock, DataBlock
-    from audio_tutorial.clips import get_audio_files
+    from audio_tutorial.files import get_audio_files
     from audio_tutorial.learner import AudioBlock, audio_learner
     from audio_tutorial.notes import ParentSplitter, clip_report, family, make_notes
     notes = make_notes(tmp_path, 12, 8, seed=0, progress=False)

@@ -8,7 +8,9 @@ from fastai.vision.all import (BCEWithLogitsLossFlat, CategoryBlock, ColReader, 
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from audio_tutorial.clips import AudioError, example_clip, get_audio_files, load_clip
+from audio_tutorial.arrays import AudioError
+from audio_tutorial.clips import example_clip, load_clip
+from audio_tutorial.files import get_audio_files
 from audio_tutorial.classifier import AudioClassifier
 from audio_tutorial.predictor import LongPrediction, ModelError, _borders, _segments, _windows
 from audio_tutorial.learner import AudioBlock, TensorSpectrogram, audio_learner

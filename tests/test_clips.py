@@ -10,7 +10,10 @@ import pytest
 import soundfile as sf
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from audio_tutorial.clips import AudioError, compare, crop_or_pad, example_clip, get_audio_files, load_clip, play, show_wave
+from audio_tutorial.arrays import AudioError
+from audio_tutorial.clips import compare, crop_or_pad, example_clip, load_clip, show_wave
+from audio_tutorial.files import get_audio_files
+from audio_tutorial.players import play
 
 RATE = 16000
 

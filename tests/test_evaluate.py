@@ -8,7 +8,7 @@ import pytest
 import torch
 from fastai.vision.all import CategoryBlock, ClassificationInterpretation, DataBlock, RandomSplitter, accuracy, set_seed
 
-from audio_tutorial.clips import get_audio_files
+from audio_tutorial.files import get_audio_files
 from audio_tutorial.evaluate import (Estimate, GroupSplitter, calibration_error, check_groups, estimate, examine,
     features, fit_temperature, mean_bands, paired_difference, play_confusion, play_top_losses, rejection_curve,
     rejection_threshold, reliability, soften, summarize, trials)

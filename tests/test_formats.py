@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from audio_tutorial.clips import AudioError, crop_or_pad, load_clip
+from audio_tutorial.arrays import AudioError
+from audio_tutorial.clips import crop_or_pad, load_clip
 
 RATE = 44100
 SECONDS = 6

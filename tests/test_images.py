@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from PIL import Image
-from audio_tutorial.clips import AudioError
+from audio_tutorial.arrays import AudioError
 from audio_tutorial.images import draw_image, draw_images, image_pattern, image_to_db
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import family, note_pattern

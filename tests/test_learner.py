@@ -16,7 +16,9 @@ from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, ItemTransfo
 from torch import nn
 
 from audio_tutorial.batches import MelSpectrogram
-from audio_tutorial.clips import AudioError, get_audio_files, load_clip
+from audio_tutorial.arrays import AudioError
+from audio_tutorial.files import get_audio_files
+from audio_tutorial.clips import load_clip
 from audio_tutorial.learner import (AudioBlock, BatchTransform, LoadClip, TensorSpectrogram, audio_learner, in_memory,
                                     in_order, repeats)
 from audio_tutorial.mel import MelSettings

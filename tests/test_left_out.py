@@ -10,7 +10,9 @@ import soundfile as sf
 from click.testing import CliRunner
 
 from audio_tutorial.cli import app, find_clips, usual_duration
-from audio_tutorial.clips import AudioError, audio_endings, get_audio_files, load_clip
+from audio_tutorial.arrays import AudioError
+from audio_tutorial.files import audio_endings, get_audio_files
+from audio_tutorial.clips import load_clip
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import clip_report, read_table
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np, pytest, soundfile as sf
 from audio_tutorial import notes as N
-from audio_tutorial.clips import AudioError
+from audio_tutorial.arrays import AudioError
 from audio_tutorial.notes import (families, family, instrument, instruments, make_notes, note_pattern, pitch, play_note,
                                   split_instruments, velocity)
 

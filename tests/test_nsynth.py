@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from audio_tutorial import notes as N
-from audio_tutorial.clips import get_audio_files
+from audio_tutorial.files import get_audio_files
 from audio_tutorial.notes import ParentSplitter, get_notes, make_notes, nsynth, nsynth_counts, nsynth_table
 
 ARCHIVE = '/nsynth-test.jsonwav.tar.gz'

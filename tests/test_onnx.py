@@ -6,7 +6,8 @@ import numpy as np, pytest, torch
 
 from audio_tutorial import onnx_classifier
 from audio_tutorial.classifier import AudioClassifier
-from audio_tutorial.clips import example_clip, get_audio_files
+from audio_tutorial.clips import example_clip
+from audio_tutorial.files import get_audio_files
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import make_notes
 from audio_tutorial.onnx_classifier import OnnxClassifier, export_classifier, load_classifier

@@ -10,7 +10,7 @@ from fastai.vision.all import CategoryBlock, DataBlock, RandomSplitter, Tensor, 
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from audio_tutorial.clips import get_audio_files
+from audio_tutorial.files import get_audio_files
 from audio_tutorial.evaluate import check_groups
 from audio_tutorial.learner import AudioBlock, audio_learner, in_memory
 from audio_tutorial.mel import MelSettings

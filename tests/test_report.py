@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile as sf
-from audio_tutorial.clips import AudioError, load_clip
+from audio_tutorial.arrays import AudioError
+from audio_tutorial.clips import load_clip
 from audio_tutorial.notes import clip_report, family, instrument, make_notes, read_table, show_report
 
 RATE = 16000

@@ -11,7 +11,7 @@ from fastai.vision.all import (Callback, CategoryBlock, DataBlock, DataLoaders, 
 from torch import nn
 
 from audio_tutorial.augment import FrequencyMask, Gain, MixUp, Noise, Speed, TimeMask
-from audio_tutorial.clips import get_audio_files
+from audio_tutorial.files import get_audio_files
 from audio_tutorial.learner import AudioBlock, BatchTransform, LookBack, TensorSpectrogram, in_memory, in_order
 from audio_tutorial.mel import MelSettings
 
