@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['audio_endings', 'shown', 'open_sound', 'blocks', 'sound_seconds', 'sound_files', 'left_out', 'get_audio_files',
-           'whole_file', 'workers']
+           'whole_file', 'claim_folder', 'workers', 'progress_bar']
 
 # %% ../nbs/93_files.ipynb #b6b36ce8
-import multiprocessing, os, re, stat, sys, warnings
+import json, multiprocessing, os, re, stat, sys, warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 
-from .arrays import AudioError, as_float, is_finite
+from .arrays import AudioError, as_float, is_finite, need
 from .decoders import audio_errors, open_decoder
 
 # %% ../nbs/93_files.ipynb #15a3e857
@@ -173,6 +173,31 @@ def whole_file(
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
+# %% ../nbs/93_files.ipynb #9552b503
+def claim_folder(
+    dest, # Folder, perhaps not there yet
+    card: str, # Name of the file that says what the folder was made with
+    about: dict, # What it is made with: text, numbers, None
+    kind: str='*', # Pattern of the files that have to belong to the card
+):
+    """Make a folder the one of these arguments, or refuse it
+
+    What a run that was killed left half-written is deleted. Raises
+    `ValueError` for a folder that holds anything else."""
+    dest = Path(dest)
+    card, advice = dest/card, 'choose another folder or delete this one'
+    there = json.loads(card.read_text('utf8')) if card.exists() else None
+    need(there or not any(f.suffix != '.part' for f in dest.rglob(kind)),
+         f'{dest} holds files made with unknown settings: {advice}')
+    differ = {k: (there.get(k), v) for k, v in about.items()
+              if there.get(k) != v} if there else {}
+    need(not differ, f'{dest} was made with other settings (there, asked '
+         f'for): {differ}: {advice}')
+    dest.mkdir(parents=True, exist_ok=True)
+    for left in dest.rglob('*.part'): left.unlink()
+    if there is None:
+        with whole_file(card) as p: p.write_text(json.dumps(about, indent=1))
+
 # %% ../nbs/93_files.ipynb #68b68644
 def _end_with_parent():
     "Let a worker end when the process that started it is killed"
@@ -188,3 +213,15 @@ def workers(
     if sys.platform != 'linux': return ThreadPoolExecutor(n)
     fork = multiprocessing.get_context('fork')
     return ProcessPoolExecutor(n, fork, _end_with_parent)
+
+# %% ../nbs/93_files.ipynb #aa828fc1
+def progress_bar(
+    items, # What is done one by one: any iterable
+    total: int, # How many there are
+    unit: str='files', # What they are
+    show: bool=True, # Whether there is a bar at all
+): # The same items, while the bar is drawn
+    "A progress bar for a notebook and a terminal"
+    from tqdm import tqdm
+    return tqdm(items, total=total, unit=f' {unit}', disable=not show,
+                leave=False, delay=0.5, file=sys.stderr)
