@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['TensorAudio', 'TensorSpectrogram', 'LoadClip', 'AudioToFloat', 'BatchTransform', 'AudioDL', 'LookBack', 'in_order',
-           'KeepFigures', 'show_batch', 'show_results', 'AudioBlock', 'audio_learner', 'in_memory', 'repeats',
-           'ValidateAtEnd']
+           'KeepFigures', 'show_batch', 'show_results', 'AudioBlock', 'audio_learner', 'in_memory']
 
 # %% ../nbs/10_on_the_fly.ipynb #7370af78
 import base64, html, io, pickle, random
@@ -405,17 +404,3 @@ def in_memory(
         dl.pin_memory = dl.fake_l.pin_memory = False
         dl.fake_l.num_workers = 0 # nothing left for other processes to do
     return dls
-
-# %% ../nbs/10_on_the_fly.ipynb #1845cae1
-def repeats(
-    run, # Function from a seed to a dict of measurements
-    n: int=3, # How often
-    seed: int=42, # The first seed; the next is one higher
-): # DataFrame, a row per repeat
-    "Measure again with other seeds: one row each"
-    return pd.DataFrame([dict(seed=s, **run(s)) for s in range(seed, seed+n)])
-
-class ValidateAtEnd(Callback):
-    "Validate after the last epoch alone: one figure per training, sooner"
-    def before_validate(self):
-        if self.epoch < self.n_epoch - 1: raise CancelValidException

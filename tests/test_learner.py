@@ -20,7 +20,8 @@ from audio_tutorial.arrays import AudioError
 from audio_tutorial.files import get_audio_files
 from audio_tutorial.clips import load_clip
 from audio_tutorial.learner import (AudioBlock, BatchTransform, LoadClip, TensorSpectrogram, audio_learner, in_memory,
-                                    in_order, repeats)
+    in_order)
+from audio_tutorial.evaluate import repeats
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.networks import create_body, create_network
 from audio_tutorial.notes import ParentSplitter, families, family, make_notes
