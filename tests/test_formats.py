@@ -347,3 +347,16 @@ def test_floats_of_an_open_length_are_checked(tmp_path):
     at = content.index(b'data') + 4
     content[at:at + 4] = content[4:8] = bytes(4)
     refused(written(tmp_path/'x.wav', content), 'NaN or infinite')
+
+
+def test_more_than_eight_planar_channels_are_refused_before_they_are_converted(tmp_path, monkeypatch):
+    "The guard in front of the decoder, which is replaced here: such a frame never reaches it"
+    import av
+    from types import SimpleNamespace as Fake
+
+    def convert(): raise AssertionError('a frame was converted')
+    frame = Fake(layout=Fake(channels=range(9)), format=Fake(is_planar=True, name='fltp'), to_ndarray=convert)
+    container = Fake(streams=Fake(audio=['a stream']), demux=lambda stream: [Fake(decode=lambda: [frame])], close=lambda: None)
+    monkeypatch.setattr(av, 'open', lambda *args, **kwargs: container)
+    path = written(tmp_path/'x.wv', b'wvpk' + bytes(100))
+    with pytest.raises(AudioError, match='x.wv: it has 9 channels, more than 8'): load_clip(path)
