@@ -10,6 +10,7 @@ __all__ = ['batch_to_db', 'to_float', 'MelSpectrogram']
 import torch
 from torch import nn
 from torch.nn import functional as F
+from .arrays import need
 from .fft import hann
 from .mel import MelSettings
 
@@ -74,8 +75,6 @@ class MelSpectrogram(nn.Module):
 
     def _check(self, x):
         "Refuse what is no batch of waveforms at the settings' rate"
-        def need(ok, message):
-            if not ok: raise ValueError(message)
         need(isinstance(x, torch.Tensor), 'a batch must be a tensor, not '
              f'{type(x).__name__}: use torch.as_tensor')
         need(x.ndim == 2, f'a batch has the shape (batch, n_samples), not '

@@ -11,16 +11,24 @@ import warnings
 from dataclasses import dataclass
 
 import librosa, numpy as np
-from .arrays import as_number
+from .arrays import as_number, need
 from .fft import fft_frequencies
 from .stft import n_frames, show_spectrogram
 
 # %% ../nbs/04_mel.ipynb #59d03435
+def _check_scale(mel_scale):
+    "Refuse a scale that is not known"
+    need(mel_scale in ('slaney', 'htk'),
+         f"mel_scale must be 'slaney' or 'htk', not {mel_scale!r}")
+
 def hz_to_mel(
     frequencies, # Frequencies in Hz
     mel_scale: str='slaney', # 'slaney' or 'htk'
 ): # The same in mel
-    "Hertz to mel, by Slaney's Auditory Toolbox or by the HTK book"
+    """Hertz to mel, by Slaney's Auditory Toolbox or by the HTK book
+
+    Raises `ValueError` for another scale."""
+    _check_scale(mel_scale)
     f = np.asarray(frequencies, dtype=float)
     if mel_scale == 'htk': return 2595*np.log10(1 + f/700)
     high = 15 + 27*np.log(np.maximum(f, 1000)/1000)/np.log(6.4)
@@ -30,7 +38,8 @@ def mel_to_hz(
     mels, # Pitches in mel
     mel_scale: str='slaney', # 'slaney' or 'htk'
 ): # The same in Hz
-    "Mel to hertz, the inverse of `hz_to_mel`"
+    "Mel to hertz, the inverse of `hz_to_mel`, and as strict"
+    _check_scale(mel_scale)
     m = np.asarray(mels, dtype=float)
     if mel_scale == 'htk': return 700*(10**(m/2595) - 1)
     high = 1000*np.exp((np.maximum(m, 15) - 15)*np.log(6.4)/27)
@@ -82,8 +91,7 @@ class MelSettings:
     top_db: float=80.0 # Floor, in dB below the maximum
 
     def __post_init__(self):
-        def need(ok, what):
-            if not ok: raise ValueError(f'{what}: {self}')
+        _check_scale(self.mel_scale)
         whole = 'sample_rate', 'n_fft', 'hop_length', 'n_mels'
         for name in *whole, 'f_min', 'f_max', 'top_db':
             value = getattr(self, name)
@@ -91,15 +99,15 @@ class MelSettings:
             value = as_number(value, name, name in whole) # of numpy or torch
             object.__setattr__(self, name, value)
             need(name not in whole or value > 0,
-                 f'{name} must be a whole number above 0')
-        need(self.n_fft % 2 == 0, 'n_fft must be even')
-        need(0 <= self.f_min < self.f_max, 'f_min must be from 0 to f_max')
+                 f'{name} must be a whole number above 0: {self}')
+        need(self.n_fft % 2 == 0, f'n_fft must be even: {self}')
+        need(0 <= self.f_min < self.f_max,
+             f'f_min must be from 0 to f_max: {self}')
         need(self.f_max <= self.sample_rate/2, 'f_max must be at most half '
-             f'the sample rate, {self.sample_rate/2:g} Hz')
-        need(self.mel_scale in ('slaney', 'htk'),
-             "mel_scale must be 'slaney' or 'htk'")
-        need(self.top_db > 0, 'top_db must be above 0')
-        need(len(self.frequencies()), 'no bin lies from f_min to f_max')
+             f'the sample rate, {self.sample_rate/2:g} Hz: {self}')
+        need(self.top_db > 0, f'top_db must be above 0: {self}')
+        need(len(self.frequencies()),
+             f'no bin lies from f_min to f_max: {self}')
 
     def n_frames(self,
         n_samples: int, # Length of a clip, in samples

@@ -124,6 +124,14 @@ def test_numbers_that_do_not_fit_are_refused(wrong, reason):
     with pytest.raises(ValueError, match=reason): MelSettings(**wrong)
 
 
+@pytest.mark.parametrize('scale', ['bark', 'Slaney', None])
+def test_a_scale_that_is_not_known_is_refused_everywhere(scale):
+    for ask in (lambda: hz_to_mel(440, scale), lambda: mel_to_hz(6, scale), lambda: mel_frequencies(4, 20, 8000, scale),
+                lambda: mel_filterbank(16000, 1024, 40, 20, 8000, scale), lambda: MelSettings(mel_scale=scale),
+                lambda: MelSettings(mel_scale=scale, n_mels=None)):
+        with pytest.raises(ValueError, match=f"mel_scale must be 'slaney' or 'htk', not {scale!r}"): ask()
+
+
 def test_compare_db_looks_above_the_floor_only():
     reference = np.array([0., -10, -80])
     assert 'apart' in compare_db([0, -10.005, -70], reference)
