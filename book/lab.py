@@ -6,7 +6,9 @@ from pathlib import Path
 
 import nbformat
 
-from build import ROOT, code_cells, listed_chapters, set_environment, values_of
+from cells import code_cells
+from chapters import ROOT, set_environment
+from profiles import listed_chapters, values_of
 
 def parameters(
     root: Path, # The repository

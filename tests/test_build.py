@@ -1,8 +1,8 @@
-"book/build.py, the real one, on a small project in an empty folder"
-import json, re, shutil, subprocess, sys
+"book/build.py and what it is made of, the real ones, on a small project in an empty folder"
+import ast, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 
-import build, nbformat, pytest
+import build, cells, chapters, depends, nbformat, profiles, pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,7 @@ class Project:
 
     def write(self, path, text): (self.root/path).write_text(text)
     def notebook(self, name, *cells): nbformat.write(chapter(*cells), self.root/f"nbs/{name}.ipynb")
-    def run(self, profile="quick", jobs=1): return build.execute(self.root, self.root/"out", profile, jobs)
+    def run(self, profile="quick", jobs=1): return chapters.execute(self.root, self.root/"out", profile, jobs)
     def main(self): build.main(["--root", str(self.root), "--profile", "quick", "--out", "out"])
     def kept(self, name, profile="quick"): return self.root/f"out/executed/{profile}/{name}.ipynb"
 
@@ -82,7 +82,7 @@ def built(tmp_path_factory):
     p.notebook("one", NUMBERS, "#| label: fig-line\n#| fig-cap: A \"line\": it goes up\n"
                "#| fig-alt: A line, rising: from 0\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]);")
     command = [sys.executable, ROOT/"book/build.py", "--root", p.root, "--profile", "quick", "--out", "out"]
-    p.done = subprocess.run(command, capture_output=True, text=True, env={**build.os.environ, "MPLBACKEND": "agg"})
+    p.done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "agg"})
     assert p.done.returncode == 0, p.done.stderr
     return p
 
@@ -195,6 +195,30 @@ def test_bad_settings(project, settings, said):
     assert said in message(project.run)
 
 
+@pytest.mark.parametrize("text", ["(1, 2)", "{1, 2}", "b'x'", "[1, (2, 3)]", "{'a': (1,)}", "{1: 'a'}", "1e999", "-1e999",
+                                  "1j", "()", "..."])
+def test_a_value_that_would_arrive_as_another_is_refused(project, text):
+    project.write("settings.ini", f"[quick]\n[quick:one]\nseed = {text}")
+    said = message(project.run)
+    assert said.startswith("settings.ini: seed in [quick:one] would not reach a chapter as it is: ")
+
+
+@pytest.mark.parametrize("text", ["None", "True", "-3", "0.1", "1e-9", "[[1, 2], [3, []], None]", "{'a': [1, {'b': False}]}",
+                                  "'it\\'s \"this\" \\\\ \\n ä'", "''"])
+def test_a_value_that_arrives_is_the_value(project, text):
+    project.write("settings.ini", f"[quick]\nseed = {text}")
+    project.notebook("one", "repr(seed)")
+    value, = {repr(v["seed"]) for v in profiles.values_of(project.root, profiles.book_chapters(project.root), "quick").values()}
+    assert value == repr(ast.literal_eval(text))
+    code = chapters.papermill.translators.PythonTranslator.codify({"seed": ast.literal_eval(text)})
+    assert ast.literal_eval(code.split(" = ", 1)[1]) == ast.literal_eval(text)
+
+
+def test_nan_is_no_literal(project):
+    project.write("settings.ini", "[quick]\nseed = float('nan')")
+    assert "seed in [quick] is no Python literal" in message(project.run)
+
+
 def test_contents_and_notebooks_must_agree(project):
     project.notebook("three", NUMBERS)
     assert "does not list: three.ipynb" in message(project.run)
@@ -238,36 +262,139 @@ def test_nothing_begins_after_a_failure(project):
     assert not project.kept("two").with_suffix(".failed.ipynb").exists()
 
 
-@pytest.mark.parametrize("path, text, again", [
+@pytest.fixture
+def ran(project, monkeypatch):
+    "The names of the chapters that run, without running them"
+    names = []
+    monkeypatch.setattr(chapters, "run", lambda nb, out, kept, values: (
+        kept.parent.mkdir(parents=True, exist_ok=True), names.append(nb.stem), nbformat.read(nb, 4))[-1])
+    return names
+
+
+def again(project, ran, *args):
+    "The chapters that run now"
+    ran.clear()
+    project.run(*args)
+    return list(ran)
+
+
+@pytest.mark.parametrize("path, text, which", [
     ("nbs/one.ipynb", None, ["one"]),
-    ("audio_tutorial/two.py", "def twice(x): return x + x", ["one", "two"]),
+    ("audio_tutorial/two.py", "def twice(x): return x + x", ["two"]),
+    ("audio_tutorial/__init__.py", "__version__ = '2'", ["one", "two"]),
     ("audio_tutorial/samples.bin", "a new sample", ["one", "two"]),
+    ("book/matplotlibrc", "figure.dpi: 50", ["one", "two"]),
     ("requirements.lock", "some==2", ["one", "two"]),
     ("settings.ini", "[quick]\nseed = 7\n[quick:two]\nseed = 9\n" + OTHER, ["two"]),
     ("settings.ini", "# a comment\n[quick]\nseed = 7\n[quick:two]\nseed = 8\n" + OTHER, []),
     ("book/intro.md", "# Another book", []),
 ])
-def test_runs_again_what_has_changed(project, monkeypatch, path, text, again):
-    ran = []
-    monkeypatch.setattr(build, "run", lambda nb, out, kept, values: (
-        kept.parent.mkdir(parents=True, exist_ok=True), ran.append(nb.stem), nbformat.read(nb, 4))[-1])
-    project.run()
-    assert ran == ["one", "two"]
+def test_runs_again_what_has_changed(project, ran, path, text, which):
+    assert again(project, ran) == ["one", "two"]
     project.notebook("one", "1 + 1") if text is None else project.write(path, text)
-    ran.clear()
-    project.run()
-    assert ran == again
-    ran.clear()
-    project.run("other") # each profile keeps its own
-    assert ran == ["one", "two"]
+    assert again(project, ran) == which
+    assert again(project, ran, "other") == ["one", "two"] # each profile keeps its own
+    assert again(project, ran) == []
 
 
-def test_build_script_is_part_of_the_state(project, monkeypatch, tmp_path):
-    before = build.fingerprint(project.root)
-    other = tmp_path/"build.py"
-    other.write_text("another")
-    monkeypatch.setattr(build, "__file__", str(other))
-    assert build.fingerprint(project.root) != before
+MODULES = {"low": "def low(): return 1\n", "lazy": "x = 1\n", "apart": "x = 1\n", "shell": "def main(): print(1)\n",
+           "mid": "from .low import low\ndef mid():\n    from audio_tutorial.lazy import x\n    return x + low()\n",
+           "all": "from audio_tutorial import check\nfrom audio_tutorial.mid import *\n"}
+MIDS = {"low", "lazy", "mid"}
+
+
+@pytest.mark.parametrize("cell, needs", [
+    ("from audio_tutorial.mid import mid", MIDS),
+    ("def f():\n    import audio_tutorial.mid as m", MIDS), # inside a function of the chapter
+    ("#| export\nfrom audio_tutorial.mid import mid", MIDS),
+    ("from audio_tutorial import (low,\n    apart)", {"low", "apart"}),
+    ("from audio_tutorial import low, \\\n    apart", {"low", "apart"}),
+    ("program = 'from audio_tutorial.mid import mid'", MIDS), # for a Python of its own
+    ("!small-book 1", {"shell"}),
+    ("import subprocess\nsubprocess.run(['small-book', '1'])", {"shell"}),
+    ("from audio_tutorial.all import *", {"all", *MIDS}),
+    ("import audio_tutorial as at\nat.low", {*MODULES, "two", "check"}),
+    ("import importlib\nimportlib.import_module(f'audio_tutorial.{1}')", {*MODULES, "two", "check"}),
+    ("#| eval: false\nfrom audio_tutorial.mid import mid", set()), # the book does not run it
+    ("1 + 1", set()),
+])
+def test_a_chapter_depends_on_what_it_imports(project, ran, monkeypatch, cell, needs):
+    monkeypatch.setattr(depends, "answers", lambda root: {})
+    for name, text in MODULES.items(): project.write(f"audio_tutorial/{name}.py", text)
+    project.write("audio_tutorial/check.py", CHECKS)
+    url = "[project.urls]\nRepository = 'https://github.com/some-one/small_book'\n"
+    project.write("pyproject.toml", url + "[project.scripts]\nsmall-book = 'audio_tutorial.shell:main'\n")
+    project.notebook("one", cell)
+    again(project, ran)
+    found = set()
+    for path in sorted((project.root/"audio_tutorial").glob("[!_]*.py")):
+        path.write_text(path.read_text() + "# changed\n")
+        if "one" in again(project, ran): found.add(path.stem)
+    assert found == needs
+
+
+CHECKS = """
+from audio_tutorial.two import twice
+from IPython.display import Markdown
+__all__ = ["half", "third"]
+def half(answer): return Markdown("Your turn" if answer is ... else "Right" if twice(answer) == 1 else "Not yet")
+def third(answer): return Markdown("Your turn" if answer is ... else "Right" if 3*answer == 1 else "Not yet")
+"""
+ASKS = "from audio_tutorial import check", "check.half(...)"
+
+
+@pytest.mark.parametrize("text, which", [
+    (CHECKS.replace("Not yet", "No"), []), # mended
+    (CHECKS.replace("    ", "  ") + "# a comment", []),
+    (CHECKS.replace('half(answer): return Markdown("Your turn"', 'half(answer): return Markdown("You"'), ["one"]),
+    (CHECKS.replace('third(answer): return Markdown("Your turn"', 'third(answer): return Markdown("You"'), []),
+    (CHECKS.replace("half", "hold"), ["one"]), # the chapter asks for what is no more there
+    (CHECKS + "def half(answer): return 1/answer", ["one"]), # the chapter fails
+])
+def test_mending_a_check_runs_nothing(project, ran, text, which):
+    project.write("audio_tutorial/check.py", CHECKS)
+    project.notebook("one", *ASKS)
+    again(project, ran)
+    project.write("audio_tutorial/check.py", text)
+    assert again(project, ran) == which
+
+
+def test_what_a_check_imports_is_not_what_its_chapter_imports(project, ran):
+    project.write("audio_tutorial/check.py", CHECKS)
+    project.notebook("one", *ASKS)
+    again(project, ran)
+    project.write("audio_tutorial/two.py", "def twice(x): return x + x")
+    assert again(project, ran) == ["two"]
+
+
+@pytest.mark.parametrize("use", ["check.half(0.5)", "check.half(..., 1)", "check.half(answer=...)", "ask = check.half",
+                                 "from audio_tutorial.check import half", "from audio_tutorial import check as c",
+                                 "from audio_tutorial.all import *\ncheck.half(0.5)"])
+def test_a_chapter_that_shows_more_of_check_depends_on_it(project, ran, monkeypatch, use):
+    monkeypatch.setattr(depends, "answers", lambda root: {"half": "the same"})
+    project.write("audio_tutorial/all.py", "from audio_tutorial import check")
+    project.write("audio_tutorial/check.py", CHECKS)
+    project.notebook("one", *ASKS, use)
+    again(project, ran)
+    project.write("audio_tutorial/check.py", CHECKS.replace("Not yet", "No"))
+    assert again(project, ran) == ["one"]
+
+
+def test_a_check_that_cannot_be_imported_is_an_error(project):
+    project.write("audio_tutorial/check.py", "from audio_tutorial.two import thrice")
+    said = message(project.run)
+    assert "audio_tutorial.check cannot be imported" in said and "thrice" in said
+
+
+@pytest.mark.parametrize("name", depends.RUNNERS)
+def test_what_runs_chapters_is_part_of_the_state(project, monkeypatch, tmp_path, name):
+    here = shutil.copytree(ROOT/"book", tmp_path/"copy")
+    monkeypatch.setattr(depends, "__file__", str(here/"depends.py"))
+    before = depends.shared(project.root)
+    (here/"build.py").write_text("another")
+    assert depends.shared(project.root) == before
+    (here/name).write_text("another")
+    assert depends.shared(project.root) != before
 
 
 def test_two_runs_give_the_same_bytes(project):
@@ -285,19 +412,19 @@ def test_chapter_runs_in_an_empty_folder_with_colab_cell_skipped(project):
                      "import os\nos.listdir()", "open('left behind', 'w').close()")
     project.notebook("two", "import os\nos.listdir()")
     (_, one), (_, two) = project.run()
-    install, listing, _ = build.code_cells(one)[1:]
+    install, listing, _ = cells.code_cells(one)[1:]
     assert install.metadata.tags == ["skip-execution", "hide-input"] and not install.outputs
-    assert listing.outputs[0]["data"]["text/plain"] == build.code_cells(two)[1].outputs[0]["data"]["text/plain"] == "[]"
+    assert listing.outputs[0]["data"]["text/plain"] == cells.code_cells(two)[1].outputs[0]["data"]["text/plain"] == "[]"
 
 
-@pytest.mark.parametrize("directive, tag", [(d.strip(), t) for d, t in build.TAGS.items()])
+@pytest.mark.parametrize("directive, tag", [(d.strip(), t) for d, t in cells.TAGS.items()])
 def test_directives_become_tags(directive, tag):
-    nb = build.prepare(chapter(f"#| export\n# |{directive}\n\nx = 1 #| hide"), "one")
+    nb = cells.prepare(chapter(f"#| export\n# |{directive}\n\nx = 1 #| hide"), "one")
     assert nb.cells[-1].metadata.tags == [tag] and nb.cells[-1].source == "x = 1 #| hide"
 
 
 def test_fill_in_keeps_comments_and_the_rest():
     source = "# Parameters\nseed = 1     # draws «ä»\nname: str = 'a # b'  # who\nsome = other = 3\nn = 2*3\n"
-    filled = build.fill_in(source, {"seed": 7, "name": "it's", "n": None})
+    filled = chapters.fill_in(source, {"seed": 7, "name": "it's", "n": None})
     assert filled == ("# Parameters\nseed = 7     # draws «ä»\nname: str = \"it's\"  # who\n"
                       "some = other = 3\nn = None")

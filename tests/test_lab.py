@@ -3,7 +3,7 @@ import os, re, shutil, signal, subprocess, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 
-import build, lab, pytest
+import chapters, lab, profiles, pytest
 
 from _lab import lab_kernel
 from visits import Visit, fail_if
@@ -96,7 +96,7 @@ def started(monkeypatch, *options):
 def test_the_kernels_of_the_lab_have_the_environment_of_the_book(monkeypatch):
     command, env = started(monkeypatch, "--no-browser")
     assert command[-1] == "--no-browser"
-    assert env.items() >= build.TRAINING.items() and "MPLBACKEND" not in env
+    assert env.items() >= chapters.TRAINING.items() and "MPLBACKEND" not in env
     assert eval(env["LAB_VALUES"]) == (None, {})
 
 
@@ -104,7 +104,7 @@ def test_every_chapter_gets_the_values_of_its_profile(monkeypatch):
     _, env = started(monkeypatch, "--profile", "quick")
     profile, values = eval(env["LAB_VALUES"])
     assert profile == "quick"
-    assert len(values) == sum(bool(build.declared(p)) for p in build.listed_chapters(ROOT))
+    assert len(values) == sum(bool(profiles.declared(p)) for p in profiles.listed_chapters(ROOT))
     assert values["c9f9e63c"] == {"seed": 42} and 8 in [given.get("n_timed") for given in values.values()]
 
 

@@ -2,11 +2,11 @@
 import ast, json, os, re, shutil, subprocess, sys, tomllib
 from pathlib import Path
 
-import build, nbformat, pytest
+import build, cells, chapters, nbformat, profiles, pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-NOTEBOOKS = build.notebooks(ROOT)
+NOTEBOOKS = profiles.notebooks(ROOT)
 BY_HAND = Path("all.py") # the one module that no notebook exports
 CHAPTERS = {module: names[0] for module, names in build.modules(NOTEBOOKS).items()} # {module: its chapter}
 LIGHT = [m for m in CHAPTERS if m in ("clips", "fft", "stft", "mel", "notes")]
@@ -30,7 +30,7 @@ def export(root, to):
     (to/"audio_tutorial").mkdir()
     shutil.copy(root/"audio_tutorial/__init__.py", to/"audio_tutorial")
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"} # with it, nbdev-export does nothing
-    for command in "nbdev-clean", "nbdev-export": subprocess.run([build.BIN/command], cwd=to, env=env, check=True)
+    for command in "nbdev-clean", "nbdev-export": subprocess.run([chapters.BIN/command], cwd=to, env=env, check=True)
     return to
 
 
@@ -41,7 +41,7 @@ def differences(root, fresh):
     package.pop(BY_HAND, None)
     found = [f"orphaned: {name}" for name in package.keys() - made]
     found += [f"stale: {name}" for name in made if package.get(name) != made[name]]
-    for notebook in build.notebooks(root):
+    for notebook in profiles.notebooks(root):
         if notebook.read_text() != (fresh/"nbs"/notebook.name).read_text(): found.append(f"not clean: {notebook.name}")
         for cell in json.loads(notebook.read_text())["cells"]:
             if cell["cell_type"] == "code" and (cell["outputs"] or cell["execution_count"]):
@@ -76,7 +76,7 @@ def test_disagreement_is_found(fresh, tmp_path):
     shutil.copy(fresh/"audio_tutorial/clips.py", module)
 
     nb = nbformat.read(notebook, 4)
-    cell = build.code_cells(nb)[1]
+    cell = cells.code_cells(nb)[1]
     cell.outputs = [nbformat.v4.new_output("stream", text="left")]
     nbformat.write(nb, notebook)
     assert "has outputs: 01_clips.ipynb" in differences(root, fresh)
@@ -97,17 +97,17 @@ def test_changed_notebook_makes_its_module_stale(fresh, tmp_path):
 @each_notebook
 def test_lines_fit_a_phone(notebook):
     long = [line for cell in source(notebook, "code") for line in cell.splitlines()
-            if len(line) > 78 and not build.DIRECTIVE.match(line)]
+            if len(line) > 78 and not cells.DIRECTIVE.match(line)]
     address = [line for line in long if URL in line] # cannot be broken
     assert long == address
 
 
 @each_notebook
-def test_declares_seed(notebook): assert "seed" in build.declared(notebook)
+def test_declares_seed(notebook): assert "seed" in profiles.declared(notebook)
 
 
 @each_notebook
-def test_directives_are_known(notebook): build.prepare(nbformat.read(notebook, 4), notebook.stem)
+def test_directives_are_known(notebook): cells.prepare(nbformat.read(notebook, 4), notebook.stem)
 
 
 @each_notebook
@@ -118,7 +118,7 @@ def test_installs_itself_in_colab(notebook):
 
 
 def test_settings_fit_the_notebooks():
-    found = build.profiles(ROOT, NOTEBOOKS)
+    found = profiles.read_profiles(ROOT, NOTEBOOKS)
     assert {"quick", "book", "nsynth"} <= set(found)
 
 
@@ -210,5 +210,5 @@ def test_lock_satisfies_pyproject():
 def test_outputs_show_no_path_of_this_machine(notebook):
     ran = ROOT/"_build/quick/src/nbs"/notebook.name
     if not ran.exists(): pytest.skip(f"no {ran.relative_to(ROOT)}: make test builds it")
-    outputs = json.dumps([cell.outputs for cell in build.code_cells(nbformat.read(ran, 4))])
+    outputs = json.dumps([cell.outputs for cell in cells.code_cells(nbformat.read(ran, 4))])
     assert [path for path in (f"{ROOT}/", f"{Path.home()}/", "site-packages/") if path in outputs] == []

@@ -3,7 +3,7 @@ import json, os, re, shutil, subprocess, sys, tomllib, zipfile
 from email.parser import Parser
 from pathlib import Path
 
-import build, nbformat, pytest
+import build, cells, nbformat, profiles, pytest
 from nbformat.v4 import new_code_cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,8 +66,8 @@ def test_chapter_runs_from_the_wheel(wheel):
     try: run([*install, "--offline"]) # uv keeps what it has installed once
     except AssertionError: run(install)
 
-    values = build.profiles(ROOT, build.notebooks(ROOT))["quick"][CHAPTER]
-    nb = build.prepare(nbformat.read(ROOT/f"nbs/{CHAPTER}.ipynb", 4), CHAPTER)
+    values = profiles.read_profiles(ROOT, profiles.notebooks(ROOT))["quick"][CHAPTER]
+    nb = cells.prepare(nbformat.read(ROOT/f"nbs/{CHAPTER}.ipynb", 4), CHAPTER)
     nb.cells.append(new_code_cell(SEEN, metadata={"tags": []}))
     folder.mkdir()
     nbformat.write(nb, folder/"chapter.ipynb")

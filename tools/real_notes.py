@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT/"book"))
-import build
+import chapters, profiles
 
 RUNS = { # chapter: profile, parameter with the file to keep, its name in audio_tutorial/results/
     "10_on_the_fly": ("real", "save_real", "real_notes.csv"),
@@ -20,12 +20,12 @@ def main():
     args = parser.parse_args()
     profile, parameter, name = RUNS[args.chapter]
     table = ROOT/"audio_tutorial/results"/name
-    values = build.profiles(ROOT, build.chapters(ROOT))[profile][args.chapter]
+    values = profiles.read_profiles(ROOT, profiles.book_chapters(ROOT))[profile][args.chapter]
     values |= {"real_notes": str(args.folder.resolve()), parameter: str(table)}
     if args.weights: values["weights"] = str(args.weights.resolve())
-    os.environ |= {"PYTHONPATH": str(ROOT), **build.TRAINING}
-    build.run(ROOT/f"nbs/{args.chapter}.ipynb", ROOT/"_build", ROOT/f"_build/executed/{profile}/{args.chapter}.ipynb",
-              values)
+    os.environ |= {"PYTHONPATH": str(ROOT), **chapters.TRAINING}
+    chapters.run(ROOT/f"nbs/{args.chapter}.ipynb", ROOT/"_build", ROOT/f"_build/executed/{profile}/{args.chapter}.ipynb",
+                 values)
     print(table.read_text())
 
 if __name__ == "__main__": main()
