@@ -9,9 +9,11 @@ __all__ = ['AudioClassifier']
 # %% ../nbs/18_classifier.ipynb #c1a55010
 import json, warnings
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np, torch, torchvision
+import audio_tutorial.recordings # noqa: F401, brings predict_long
 from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
@@ -120,7 +122,7 @@ def _activation(loss_func, n):
 
 def _transforms(dls):
     "The spectrogram and the loading of a learner's loaders, and its labels"
-    from audio_tutorial.learner import LoadClip
+    from audio_tutorial.transforms import LoadClip
     vocab = getattr(dls, 'vocab', None)
     mel = [m for t in dls.valid.after_batch.fs
            if isinstance(m := getattr(t, 'module', None), MelSpectrogram)]
@@ -151,7 +153,7 @@ def _provenance(learn):
 
 def _item_path(tl, i):
     "The path of item `i`, as it reaches `LoadClip`"
-    from audio_tutorial.learner import LoadClip
+    from audio_tutorial.transforms import LoadClip
     item = tl._get(i)
     for step in tl.tfms.fs:
         if isinstance(step, LoadClip): return item
@@ -168,8 +170,8 @@ def _compare_answers(clf, learn, n=4):
     theirs = (scores.float().sigmoid() if clf.activation == 'sigmoid'
               else scores.float().softmax(dim=1)).numpy()
     tl = dl.dataset.tls[0]
-    ours = clf.probabilities([clf._clip(_item_path(tl, i))
-                               for i in range(len(items))])
+    ours = clf.probabilities([clf.clip(_item_path(tl, i))
+                              for i in range(len(items))])
     if (apart := np.abs(ours - theirs).max()) > 0.01:
         raise ValueError('the learner names clips otherwise (probabilities '
             f'up to {apart:.2g} apart): a transform acts in validation, too, '
@@ -215,51 +217,18 @@ def _told(value):
                      for k, v in value.items())
 
 def _card(config):
-    "The text of the model card"
-    labels = '\n'.join(f'- {v}' for v in config['vocab'])
-    told = '\n'.join(f'- {k}: {_told(v)}'
-                     for k, v in config['provenance'].items())
-    several = config['activation'] == 'sigmoid'
-    s = config['settings']
-    return f'''---
-library_name: audio-tutorial
-pipeline_tag: audio-classification
----
-
-# A classifier of sounds
-
-It names clips of {config['duration']:g} s and gives a probability for each
-of {len(config['vocab'])} labels. {'Several labels can fit a clip.' if several
-else 'Every clip gets one label.'}
-
-```python
-from audio_tutorial.classifier import AudioClassifier
-clf = AudioClassifier.load('this folder')
-clf.predict('a sound.wav')
-```
-
-From the shell: `audio-tutorial predict THIS_FOLDER CLIPS...`
-
-## How it works
-
-Sound is mixed to one channel, resampled to {s['sample_rate']:,} Hz and
-turned into a log-mel spectrogram; {config['arch']} (torchvision's body with
-one input channel) names it. `config.json` holds every number.
-
-## Labels
-
-{labels}
-
-## Training
-
-{told or 'Nothing is known of it.'}
-
-## Limits
-
-It knows nothing but its labels: any sound gets one, silence and noise
-included. The figures above hold for sounds like those of its validation
-set, at best.
-'''
+    "The text of the model card, by the template of the package"
+    training = '\n'.join(f'- {k}: {_told(v)}'
+                         for k, v in config['provenance'].items())
+    one = config['activation'] == 'softmax'
+    template = files('audio_tutorial')/'static'/'model_card.md'
+    return template.read_text('utf8').format(
+        duration=config['duration'], arch=config['arch'],
+        sample_rate=config['settings']['sample_rate'],
+        n_labels=len(config['vocab']), how_many='Every clip gets one label.'
+        if one else 'Several labels can fit a clip.',
+        labels='\n'.join(f'- {v}' for v in config['vocab']),
+        training=training or 'Nothing is known of it.')
 
 # %% ../nbs/18_classifier.ipynb #7e5e8766
 @patch

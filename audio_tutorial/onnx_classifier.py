@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import audio_tutorial.recordings # noqa: F401, brings predict_long
 from fastcore.basics import patch
 from threadpoolctl import ThreadpoolController
 from .files import whole_file
