@@ -7,7 +7,7 @@ from the pictures."""
 __all__ = ['image_pattern', 'draw_image', 'image_to_db', 'draw_images']
 
 # %% ../nbs/08_images.ipynb #1f8c841c
-import io, json, os
+import os
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
-from .files import whole_file, get_audio_files
+from .arrays import need
 from .clips import load_clip
+from .files import (claim_folder, get_audio_files, progress_bar,
+                                  whole_file, workers)
 from .mel import MelSettings
-from .files import workers
 from .notes import note_pattern
 
 # %% ../nbs/08_images.ipynb #7c78fa52
@@ -79,27 +80,14 @@ def _pictures(source, dest):
     return pictures
 
 def _claim(dest, about, pictures):
-    "Make `dest` the folder of pictures drawn like this, or refuse it"
-    card, there = dest/'settings.json', set(dest.rglob('*.png'))
-    drawn = json.loads(card.read_text()) if card.exists() else None
-    advice = 'choose another folder or delete this one'
-    if drawn is None and there:
-        raise ValueError(f'{dest} holds pictures of unknown settings: '
-                         f'{advice}')
-    if drawn not in (None, about):
-        differ = {k: (drawn.get(k), v) for k, v in about.items()
-                  if drawn.get(k) != v}
-        raise ValueError(f'{dest} holds pictures drawn otherwise (there, '
-                         f'asked for): {differ}: {advice}')
-    if strangers := there - set(pictures):
-        raise ValueError(f'{dest} holds pictures of other clips, such as '
-                         f'{min(strangers)}: {advice}')
-    for folder in {dest, *(p.parent for p in pictures)}:
+    "Make `dest` the folder of these pictures, drawn like this, or refuse it"
+    claim_folder(dest, 'settings.json', about, '*.png')
+    strangers = {*dest.rglob('*.png')} - {*pictures}
+    need(not strangers, f'{dest} holds pictures of other clips, such as '
+         f'{min(strangers, default="")}: choose another folder or delete '
+         'this one')
+    for folder in {p.parent for p in pictures}:
         folder.mkdir(parents=True, exist_ok=True)
-    if drawn is None:
-        with whole_file(card) as p: p.write_text(json.dumps(about, indent=1))
-    for kind in 'png', 'json': # of a run that was killed
-        for left in dest.rglob(f'*.{kind}.*.part'): left.unlink()
 
 def _draw_file(job, settings, rgb, duration):
     "Draw one clip into its file"
@@ -109,13 +97,14 @@ def _draw_file(job, settings, rgb, duration):
     with whole_file(picture) as part: image.save(part, format='PNG')
     return picture
 
+# %% ../nbs/08_images.ipynb #c2de5b34
 def draw_images(
     source, # Folder of sound files, at any depth
     dest, # Folder for the pictures, laid out as `source` is
     settings: MelSettings=MelSettings(), # What makes the spectrograms
     rgb: bool=True, # Viridis colours, or grey
     duration: float|None=None, # Crop or pad clips to so many seconds
-    n_workers: int|None=None, # At a time; `None`: one per core
+    num_workers: int|None=None, # At a time; `None`: one per core
     progress: bool=True, # Show a progress bar
 ) -> list: # The pictures drawn now: those that were missing
     """Draw every clip below `source` as `dest/.../NAME.png`, on all cores
@@ -131,17 +120,14 @@ def draw_images(
     jobs = [job for job in pictures.items() if not job[0].exists()]
     if not jobs: return []
     draw = partial(_draw_file, settings=settings, rgb=rgb, duration=duration)
-    n = min(n_workers or os.cpu_count(), len(jobs))
+    n = min(num_workers or os.cpu_count(), len(jobs))
     with threadpool_limits(1): # a core each
         # what is loaded on first use is loaded before the workers start
         draw_image(np.zeros(settings.n_fft, 'float32'), settings, rgb)
         Image.init()
         with workers(n) as pool:
-            done = pool.map(draw, jobs, chunksize=8)
-            if progress:
-                from fastprogress import progress_bar
-                done = progress_bar(done, total=len(jobs))
-            return list(done)
+            drawn = pool.map(draw, jobs, chunksize=8)
+            return [*progress_bar(drawn, len(jobs), 'pictures', progress)]
 
 # %% ../nbs/08_images.ipynb #742182c5
 image_pattern = note_pattern.replace('wav', 'png')

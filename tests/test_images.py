@@ -130,7 +130,7 @@ def test_the_folder_is_mirrored(clips, tmp_path, rgb):
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(clips, tmp_path):
-    for n in 1, 2, 3: draw(clips, tmp_path/str(n), n_workers=n)
+    for n in 1, 2, 3: draw(clips, tmp_path/str(n), num_workers=n)
     assert pngs(tmp_path/'1') == pngs(tmp_path/'2') == pngs(tmp_path/'3') != {}
 
 
@@ -163,7 +163,7 @@ import audio_tutorial.images as images
 plain = images.draw_image
 def slowly(*args): time.sleep(0.05); return plain(*args)
 images.draw_image = slowly
-images.draw_images(sys.argv[1], sys.argv[2], progress=False, n_workers=2)
+images.draw_images(sys.argv[1], sys.argv[2], progress=False, num_workers=2)
 """
 
 
@@ -228,7 +228,7 @@ def test_the_next_picture_keeps_its_old_self_when_saving_fails(clips, tmp_path, 
         file.write_bytes(b'half')
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr(Image.Image, 'save', breaks)
-    with pytest.raises(OSError, match='No space'): draw(clips, tmp_path/'png', n_workers=1)
+    with pytest.raises(OSError, match='No space'): draw(clips, tmp_path/'png', num_workers=1)
     assert pngs(tmp_path/'png') == {} and litter(tmp_path/'png') == []
 
 
@@ -265,11 +265,11 @@ def test_the_settings_lie_beside_the_pictures(clips, tmp_path):
     assert MelSettings(**card) == MelSettings(n_mels=64)
 
 
-@pytest.mark.parametrize('n_workers', [1, 2])
-def test_a_bad_clip_is_named(clips, tmp_path, n_workers):
+@pytest.mark.parametrize('num_workers', [1, 2])
+def test_a_bad_clip_is_named(clips, tmp_path, num_workers):
     (clips/'train'/'bad.wav').write_bytes(b'RIFF, but not really')
     with pytest.raises(AudioError, match=re.escape(str(clips/'train'/'bad.wav'))):
-        draw(clips, tmp_path/'png', n_workers=n_workers)
+        draw(clips, tmp_path/'png', num_workers=num_workers)
     assert litter(tmp_path/'png') == [] and 'train/bad.png' not in pngs(tmp_path/'png')
     (clips/'train'/'bad.wav').unlink()
     draw(clips, tmp_path/'png')
