@@ -8,15 +8,24 @@ from audio_tutorial.clips import *
 from audio_tutorial.fft import *
 from audio_tutorial.stft import *
 from audio_tutorial.mel import *
+from audio_tutorial.folders import *
+from audio_tutorial.report import *
+from audio_tutorial.nsynth import *
 from audio_tutorial.notes import *
 from audio_tutorial.images import *
 from audio_tutorial.batches import *
 from audio_tutorial.networks import *
+from audio_tutorial.transforms import *
 from audio_tutorial.learner import *
 from audio_tutorial.evaluate import *
+from audio_tutorial.errors import *
+from audio_tutorial.calibration import *
 from audio_tutorial.augment import *
 from audio_tutorial.pretrain import *
 from audio_tutorial.predictor import *
+from audio_tutorial.recordings import *
 from audio_tutorial.classifier import *
 from audio_tutorial.onnx_classifier import *
-from audio_tutorial.cli import find_clips, save_confusion, split_clips, train_clips, usual_duration
+from audio_tutorial.train import *
+from audio_tutorial.report_page import *
+from audio_tutorial.datasets import *

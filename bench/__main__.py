@@ -6,7 +6,7 @@ import argparse, datetime, json, os, platform, re, sys, tempfile, time
 from pathlib import Path
 
 from bench import cold, epoch, loading, memory, naming, tables, training, transform
-from audio_tutorial.cli import thread_settings
+from audio_tutorial.files import thread_settings
 from bench.turns import KEEP_MEMORY, ROOT, TRAINING, contestants, launches, rounds
 
 SETTINGS = [dict(n_fft=1024, hop_length=256, n_mels=40), dict(n_fft=1024, hop_length=256, n_mels=128),

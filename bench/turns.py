@@ -3,7 +3,7 @@ import json, os, subprocess, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from audio_tutorial.cli import thread_settings
+from audio_tutorial.files import thread_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from audio_tutorial.cli import thread_settings
+from audio_tutorial.files import thread_settings
 
 os.environ |= thread_settings # before torch is imported
 
