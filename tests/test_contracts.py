@@ -19,8 +19,9 @@ from audio_tutorial.augment import Gain, Noise
 from audio_tutorial.classifier import AudioClassifier
 from audio_tutorial.arrays import AudioError
 from audio_tutorial.files import get_audio_files
-from audio_tutorial.evaluate import examine, play_confusion, play_top_losses
-from audio_tutorial.learner import AudioBlock, BatchTransform, audio_learner
+from audio_tutorial.errors import examine, play_confusion, play_top_losses
+from audio_tutorial.learner import AudioBlock, audio_learner
+from audio_tutorial.transforms import BatchTransform
 from audio_tutorial.mel import MelSettings
 
 SETTINGS, RATE, N = MelSettings(n_mels=32), 16000, 20

@@ -1,22 +1,18 @@
-"Evidence: splits, repeats, intervals, errors that can be heard, calibration and rejection"
-import re
-
-import matplotlib
+"Evidence: splits, repeats, intervals and baselines"
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.vision.all import CategoryBlock, ClassificationInterpretation, DataBlock, RandomSplitter, accuracy, set_seed
+from fastai.vision.all import CategoryBlock, DataBlock, RandomSplitter
 
+from audio_tutorial.clips import load_clip
+from audio_tutorial.evaluate import (Estimate, GroupSplitter, ValidateAtEnd, check_groups, estimate, mean_bands,
+                                     paired_difference, repeats, summarize, trials)
 from audio_tutorial.files import get_audio_files
-from audio_tutorial.evaluate import (Estimate, GroupSplitter, calibration_error, check_groups, estimate, examine,
-    features, fit_temperature, mean_bands, paired_difference, play_confusion, play_top_losses, rejection_curve,
-    rejection_threshold, reliability, soften, summarize, trials)
 from audio_tutorial.learner import AudioBlock, audio_learner
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import family, instrument, make_notes
 
-matplotlib.use('agg')
 CLIPS = [f'{label}_acoustic_{i:03d}-{p:03d}-100.wav' for label, n in (('flute', 5), ('guitar', 6), ('vocal', 3))
          for i in range(n) for p in range(60, 60 + 4 + i)]
 
@@ -25,6 +21,14 @@ def groups(indices): return {instrument(CLIPS[i]) for i in indices}
 
 
 # Splits
+
+@pytest.fixture(scope='module')
+def dls(tmp_path_factory):
+    notes = make_notes(tmp_path_factory.mktemp('notes')/'made', 30, 20, seed=0, progress=False)
+    return DataBlock(blocks=(AudioBlock(MelSettings(hop_length=1024), 4), CategoryBlock), get_items=get_audio_files,
+        get_y=family, splitter=GroupSplitter(instrument, family, 2)).dataloaders(
+            notes, bs=10, num_workers=0, device=torch.device('cpu'))
+
 
 @pytest.mark.parametrize('label', [family, None])
 @pytest.mark.parametrize('seed', range(5))
@@ -90,7 +94,25 @@ def test_check_groups_finds_a_group_on_both_sides():
     with pytest.raises(ValueError, match='1 of 14 .*flute_acoustic_000'): check_groups((CLIPS[:3], CLIPS[3:]), instrument)
 
 
+def test_loaders_are_checked_as_lists_are(dls):
+    assert check_groups(dls, instrument)['items'].sum() == 50
+    files = [*dls.train_ds.items, *dls.valid_ds.items]
+    with pytest.raises(ValueError, match='both|too'):
+        check_groups([[files[i] for i in side] for side in RandomSplitter(0.4, seed=0)(files)], instrument)
+
+
 # Repeats and intervals
+
+def test_repeats_gives_a_row_for_each_seed():
+    table = repeats(lambda seed: dict(accuracy=seed/100), n=3, seed=5)
+    assert table.seed.tolist() == [5, 6, 7] and table.accuracy.tolist() == [0.05, 0.06, 0.07]
+
+
+def test_only_the_last_epoch_is_validated(dls):
+    learn = audio_learner(dls, 'squeezenet1_1', pretrained=False)
+    with learn.no_bar(), learn.no_logging(): learn.fit(2, 1e-3, cbs=ValidateAtEnd())
+    assert [len(row) for row in learn.recorder.values] == [1, 2], 'the loss of training, then that of validation too'
+
 
 def test_trials_runs_every_combination_on_the_same_seeds():
     table = trials(lambda seed, fold, c: dict(x=seed + fold*c), n=2, seed=5, fold=range(3), c=[0, 1])
@@ -130,139 +152,8 @@ def test_pairs_cancel_what_the_seeds_share():
     with pytest.raises(ValueError, match="no runs with way='c'"): paired_difference(table, 'way', 'a', 'c')
 
 
-# Errors that can be heard
+# Baselines
 
-@pytest.fixture(scope='module')
-def learn(tmp_path_factory):
-    set_seed(0, reproducible=True)
-    notes = make_notes(tmp_path_factory.mktemp('notes')/'made', 30, 20, seed=0, progress=False)
-    dls = DataBlock(blocks=(AudioBlock(MelSettings(hop_length=1024), 4), CategoryBlock), get_items=get_audio_files,
-        get_y=family, splitter=GroupSplitter(instrument, family, 2)).dataloaders(
-            notes, bs=10, num_workers=0, device=torch.device('cpu'))
-    return audio_learner(dls, 'squeezenet1_1', pretrained=False, metrics=accuracy)
-
-
-def test_loaders_are_checked_as_lists_are(learn):
-    assert check_groups(learn.dls, instrument)['items'].sum() == 50
-    files = [*learn.dls.train_ds.items, *learn.dls.valid_ds.items]
-    with pytest.raises(ValueError, match='both|too'):
-        check_groups([[files[i] for i in side] for side in RandomSplitter(0.4, seed=0)(files)], instrument)
-
-
-def test_examine_has_a_row_per_clip_in_order(learn):
-    table = examine(learn)
-    items = learn.dls.valid_ds.items
-    assert table.name.tolist() == [f.name for f in items] and table.label.tolist() == [family(f) for f in items]
-    with learn.no_bar(): p, y = learn.get_preds()
-    assert np.allclose(table.probability, p.max(1).values) and np.allclose(table.loss, -p[range(len(y)), y].log(), atol=1e-4)
-    train = learn.dls.train_ds.items
-    assert [train[i].name for i in table.nearest] == table.nearest_name.tolist()
-    assert [family(train[i]) for i in table.nearest] == table.nearest_label.tolist()
-
-
-def test_a_training_clip_is_nearest_to_itself(learn):
-    table = examine(learn, learn.dls.train)
-    assert (table.nearest == table.index).all()
-    assert features(learn, learn.dls.valid).shape == (len(learn.dls.valid_ds), 512)
-
-
-def test_top_losses_play_each_beside_its_neighbour(learn):
-    html = play_top_losses(learn, k=3).data
-    worst = examine(learn).nlargest(3, 'loss')
-    assert html.count('<audio') == html.count('<img alt="Spectrogram') == 6
-    for name in [*worst.name, *worst.nearest_name]: assert name in html
-
-
-def test_confusion_matrix_opens_every_cell_that_is_not_empty(learn):
-    html = play_confusion(learn, per_cell=1, seconds=0.5).data
-    table = examine(learn)
-    cells = table.groupby(['label', 'predicted']).size()
-    assert html.count('<td><button') == len(cells)
-    assert sorted(re.findall(r'<td><button[^>]* popovertarget="([\w-]+)"', html)) == sorted(
-        re.findall(r'<div popover[^>]* id="([\w-]+)"', html))
-    assert sum(map(int, re.findall(r'>(\d+)</button></td>', html))) == len(table)
-    wrong = sum(a != b for a, b in cells.index)
-    assert html.count('<audio') == len(cells) + wrong, 'a nearest clip beside each error'
-    assert 'http' not in html and '<script' not in html
-    assert set(re.findall(r'id="([\w-]+)"', html)).isdisjoint(re.findall(r'id="([\w-]+)"', play_confusion(learn).data))
-
-
-def test_text_in_a_cell_can_be_read():
-    from audio_tutorial.evaluate import _cell_colours
-    def light(colour):
-        c = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)])/255 if len(colour) == 7 else \
-            np.array([int(x, 16) for x in colour[1:]])/15
-        return np.where(c <= 0.04045, c/12.92, ((c + 0.055)/1.055)**2.4) @ [0.2126, 0.7152, 0.0722]
-    for share in np.linspace(0, 1, 21):
-        for right in True, False:
-            back, text = re.findall('#[0-9a-f]+', _cell_colours(share, right))
-            low, high = sorted([light(back), light(text)])
-            assert (high + 0.05)/(low + 0.05) >= 4.5
-
-
-def test_plot_top_losses_draws_spectrograms(learn):
-    import matplotlib.pyplot as plt
-    plt.close('all')
-    with learn.no_bar(): ClassificationInterpretation.from_learner(learn).plot_top_losses(3)
-    plt.gcf().canvas.draw()
-    titles = [ax.get_title() for ax in plt.gcf().axes if ax.get_title()]
-    table = examine(learn).nlargest(3, 'loss')
-    assert [t.split('\n')[0] for t in titles] == [f'{r.predicted}, is {r.label}' for r in table.itertuples()]
-    assert all(ax.images or ax.collections for ax in plt.gcf().axes if ax.get_title())
-    plt.close('all')
-
-
-def test_mean_bands_are_those_of_the_reference(learn):
-    files = learn.dls.valid_ds.items[:2]
-    from audio_tutorial.clips import load_clip
+def test_mean_bands_are_those_of_the_reference(dls):
+    files = dls.valid_ds.items[:2]
     assert np.allclose(mean_bands(files)[1], MelSettings().log_mel(load_clip(files[1])[0]).mean(1))
-
-
-# Trust
-
-def probabilities(n=400, scale=3., seed=0):
-    "Too sure by a known factor: scores times `scale`, labels drawn from the scores"
-    rng = np.random.default_rng(seed)
-    scores = rng.normal(0, 1.5, (n, 5))
-    honest = np.exp(scores)/np.exp(scores).sum(1, keepdims=True)
-    y = np.array([rng.choice(5, p=p) for p in honest])
-    sure = np.exp(scale*scores)
-    return sure/sure.sum(1, keepdims=True), y
-
-
-def test_temperature_undoes_what_made_it_too_sure():
-    p, y = probabilities(4000)
-    t = fit_temperature(p, y)
-    assert t == pytest.approx(3, rel=0.1)
-    q = soften(p, t)
-    assert np.allclose(q.sum(1), 1) and (q.argmax(1) == p.argmax(1)).all()
-    assert calibration_error(q, y) < 0.03 < 0.1 < calibration_error(p, y)
-
-
-def test_temperature_one_changes_nothing():
-    p, _ = probabilities()
-    assert np.allclose(soften(p, 1), p, atol=1e-6)
-    assert np.isfinite(soften(np.array([[1., 0.]]), 2)).all()
-
-
-def test_calibration_error_of_known_cases():
-    sure = np.array([[1., 0.]]*4)
-    assert calibration_error(sure, [0]*4) == 0 and calibration_error(sure, [1]*4) == 1
-    half = np.array([[0.7, 0.3]]*10)
-    assert calibration_error(half, [0]*5 + [1]*5) == pytest.approx(0.2)
-    t = reliability(np.vstack([sure, half]), [0]*4 + [0]*5 + [1]*5)
-    assert t.clips.tolist() == [10, 4] and t.accuracy.tolist() == [0.5, 1]
-
-
-def test_rejection_trades_coverage_for_accuracy():
-    p, y = probabilities()
-    curve = rejection_curve(p, y)
-    assert curve.coverage.is_monotonic_increasing and curve.threshold.is_monotonic_decreasing
-    assert curve.coverage.iloc[-1] == 1 and curve.accuracy.iloc[-1] == pytest.approx((p.argmax(1) == y).mean())
-    threshold = rejection_threshold(p, y, 0.8)
-    kept = p.max(1) >= threshold
-    assert (p.argmax(1) == y)[kept].mean() >= 0.8
-    lower = curve[curve.threshold < threshold]
-    assert (lower.accuracy < 0.8).all()
-    with pytest.raises(ValueError, match='no threshold reaches 90%'):
-        rejection_threshold(np.array([[0.9, 0.1]]*2), [1, 1], 0.9)
