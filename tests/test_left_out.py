@@ -9,12 +9,15 @@ import pytest
 import soundfile as sf
 from click.testing import CliRunner
 
-from audio_tutorial.cli import app, find_clips, usual_duration
+from audio_tutorial.cli import app
+from audio_tutorial.folders import find_clips
+from audio_tutorial.train import usual_duration
 from audio_tutorial.arrays import AudioError
 from audio_tutorial.files import audio_endings, get_audio_files
 from audio_tutorial.clips import load_clip
 from audio_tutorial.mel import MelSettings
-from audio_tutorial.notes import clip_report, read_table
+from audio_tutorial.report import clip_report
+from audio_tutorial.folders import read_table
 
 RATE = 16000
 

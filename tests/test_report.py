@@ -1,5 +1,4 @@
-"Chapter 7: what `clip_report` finds in a folder, and what `read_table` finds in a table"
-import os
+"Chapter 6: what `clip_report` finds in a folder"
 import shutil
 import subprocess
 import sys
@@ -7,9 +6,11 @@ import sys
 import numpy as np
 import pytest
 import soundfile as sf
+from audio_tutorial import report as R
 from audio_tutorial.arrays import AudioError
 from audio_tutorial.clips import load_clip
-from audio_tutorial.notes import clip_report, family, instrument, make_notes, read_table, show_report
+from audio_tutorial.notes import make_notes
+from audio_tutorial.report import clip_report, show_report
 
 RATE = 16000
 
@@ -144,7 +145,7 @@ def test_loud_and_low_is_not_clipped(tmp_path):
 
 
 def test_nothing_depends_on_the_number_of_workers(folder):
-    assert report(folder, n_workers=1).equals(report(folder, n_workers=3))
+    assert report(folder, num_workers=1).equals(report(folder, num_workers=3))
 
 
 def test_the_books_own_notes_are_healthy(tmp_path):
@@ -158,9 +159,23 @@ def test_real_notes(real_notes):
     assert set(table.sample_rate) == {RATE} and not (table.duplicate_of != '').any()
 
 
-def test_a_bar_shows_how_far_it_is(folder, capsys):
+def test_a_bar_shows_how_far_it_is(folder, monkeypatch):
+    shown = []
+    monkeypatch.setattr(R, 'progress_bar', lambda rows, total, show: shown.append((total, show)) or rows)
     clip_report(folder)
-    assert '20/20' in capsys.readouterr().out
+    report(folder)
+    assert shown == [(20, True), (20, False)]
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='workers are forked')
+def test_a_new_measurement_is_a_new_column(folder, monkeypatch):
+    measured = R._measured
+    monkeypatch.setattr(R, '_measured', lambda totals: measured(totals) | dict(frames=totals.n))
+    (folder/'a'/'bad.wav').write_bytes(b'RIFF')
+    table = report(folder)
+    assert table.frames['a/00.wav'] == RATE and np.isnan(table.frames['a/bad.wav'])
+    only_bad = report(folder, files=[folder/'a'/'bad.wav'])
+    assert 'frames' in table and [*only_bad] == [*table]
 
 
 def test_one_screen(folder):
@@ -181,7 +196,8 @@ def test_nothing_to_report_on(tmp_path):
 
 MEMORY = """
 import resource, sys
-from audio_tutorial.notes import _measure, Path
+from pathlib import Path
+from audio_tutorial.report import _measure
 path = Path(sys.argv[1])
 _measure(path/'a.wav', path) # what is loaded on first use
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -198,96 +214,3 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
     sf.write(tmp_path/'wide.wav', np.resize((noise(0)*2**15).astype('int16'), (200_000, 200)), RATE)
     done = subprocess.run([sys.executable, '-c', MEMORY, tmp_path], capture_output=True, text=True)
     assert float(done.stdout) < 40, done.stdout + done.stderr
-
-
-# ------------------------------------------------------------------------------------------------------------ the table
-
-HEADER = 'path,label,group,split,tags'
-ROWS = ['a/00.wav,dog,rex,train,loud;near', 'a/02.wav,dog,rex,train,', 'b/01.wav,None,tom,valid,near', 'b/03.wav,007,tom,valid, far ; ;loud']
-
-
-def table_of(folder, rows=ROWS, header=HEADER, **kwargs):
-    (folder/'clips.csv').write_text('\n'.join([header, *rows]))
-    return read_table(folder/'clips.csv', **kwargs)
-
-
-def test_paths_are_relative_to_the_table(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    for csv in folder/'clips.csv', 'clips.csv':
-        table = table_of(folder)
-        assert [os.path.samefile(p, folder/r.split(',')[0]) for p, r in zip(table.path, ROWS)] == [True]*4
-    absolute = table_of(folder, [f'{folder}/{row}' for row in ROWS])
-    assert absolute.path.tolist() == table.path.tolist()
-
-
-def test_labels_stay_text(folder):
-    assert table_of(folder).label.tolist() == ['dog', 'dog', 'None', '007']
-
-
-def test_other_columns_have_other_names_and_are_kept(folder):
-    rows = [f'{row},{k}' for k, row in enumerate(ROWS)]
-    table = table_of(folder, rows, 'file,species,site,set,tags,age', path='file', label='species', group='site', split='set')
-    assert table.columns.tolist() == ['file', 'species', 'site', 'set', 'tags', 'age'] and table.age.tolist() == [0, 1, 2, 3]
-
-
-def test_several_labels(folder):
-    assert table_of(folder, label='tags', label_delim=';').tags.tolist() == ['loud;near', '', 'near', 'far;loud']
-
-
-@pytest.mark.parametrize('rows, header, error, said', [
-    (ROWS, 'file,label,group,split,tags', ValueError, 'no column path, only file, label'),
-    (ROWS, 'path,label,groups,split,tags', ValueError, 'no column group'),
-    ([*ROWS, ROWS[1]], HEADER, ValueError, 'line 6: a path that stands there before.*02.wav'),
-    ([*ROWS, './a/../a/00.wav,cat,c,train,'], HEADER, ValueError, 'line 6: a path that stands there before'),
-    (['a/00.wav, ,rex,train,', *ROWS[1:]], HEADER, ValueError, 'line 2: no label'),
-    ([',dog,rex,train,', *ROWS[1:]], HEADER, ValueError, 'line 2: no path'),
-    ([*ROWS[:3], 'b/03.wav,cat,,valid,'], HEADER, ValueError, 'line 5: no group'),
-    ([*ROWS[:3], 'b/03.wav,cat,c,elsewhere,'], HEADER, ValueError, 'line 5: split must be train, valid, test'),
-    ([*ROWS, 'a/gone.wav,dog,rex,train,'], HEADER, FileNotFoundError, 'line 6: no file .*gone.wav'),
-    ([f'a/gone{k}.wav,dog,rex,train,' for k in range(5)], HEADER, FileNotFoundError, 'line 2, 3, 4 and 2 more: no file'),
-    ([], '', ValueError, 'cannot read .*clips.csv'),
-    ([*ROWS, 'a,b,c,d,e,f,g,h'], HEADER, ValueError, 'cannot read .*line 6')])
-def test_what_is_wrong_in_a_table_is_said_with_its_line(folder, rows, header, error, said):
-    with pytest.raises(error, match=said) as e: table_of(folder, rows, header, group='group', split='split')
-    assert 'clips.csv' in str(e.value)
-
-
-def test_no_table(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no table .*nowhere.csv'): read_table(tmp_path/'nowhere.csv')
-
-
-# ---------------------------------------------------------------------------------- into fastai, by each kind of label
-
-@pytest.fixture(scope='module')
-def notes(tmp_path_factory): return make_notes(tmp_path_factory.mktemp('notes')/'made', 40, 20, seed=0, progress=False)
-
-
-def loaders(block, source):
-    import torch
-    return block.dataloaders(source, bs=4, num_workers=0, device=torch.device('cpu'))
-
-
-def test_a_table_trains(tmp_path, notes):
-    "Files, labels and split all come from a CSV file; the split is by group"
-    from fastai.vision.all import CategoryBlock, ColReader, ColSplitter, DataBlock
-    from audio_tutorial.learner import AudioBlock
-    paths = sorted(notes.rglob('*.wav'))
-    lines = [f'{p.relative_to(notes)},{family(p)},{instrument(p)},{p.parent.name}' for p in paths]
-    table = table_of(notes, lines, 'path,label,group,split', group='group', split='split')
-    dls = loaders(DataBlock((AudioBlock(), CategoryBlock), get_x=ColReader('path'), get_y=ColReader('label'),
-                            splitter=ColSplitter('split', on='valid')), table)
-    assert (len(dls.train_ds), len(dls.valid_ds)) == (40, 20)
-    x, y = dls.valid.one_batch()
-    assert x.shape == (4, 1, 40, 251) and dls.vocab[y[0]] == table.label[table.split == 'valid'].iloc[0]
-
-
-def test_several_labels_train(tmp_path, notes):
-    from fastai.vision.all import ColReader, ColSplitter, DataBlock, MultiCategoryBlock
-    from audio_tutorial.learner import AudioBlock
-    paths = sorted(notes.rglob('*.wav'))
-    lines = [f'{p.relative_to(notes)},{family(p)};{"even" if k % 2 else ""},{p.parent.name}' for k, p in enumerate(paths)]
-    table = table_of(notes, lines, 'path,tags,split', label='tags', label_delim=';', split='split')
-    dls = loaders(DataBlock((AudioBlock(), MultiCategoryBlock), get_x=ColReader('path'), splitter=ColSplitter('split', on='valid'),
-                            get_y=ColReader('tags', label_delim=';')), table)
-    assert 'even' in dls.vocab and '' not in dls.vocab
-    assert dls.valid.one_batch()[1].sum(1).tolist() == [1 + (k % 2) for k in range(40, 44)]
