@@ -18,7 +18,7 @@ from fastai.layers import NoneReduce
 from scipy.fft import next_fast_len
 from torch import nn
 from torch.nn import functional as F
-from .learner import BatchTransform
+from .transforms import BatchTransform
 
 # %% ../nbs/14_augment.ipynb #a0000010
 class Augmentation(nn.Module):

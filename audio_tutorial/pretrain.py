@@ -9,10 +9,9 @@ __all__ = ['SeveralLabels', 'supervised_learner', 'random_view', 'nt_xent', 'pai
 
 # %% ../nbs/15_pretrain.ipynb #4aa73e6c
 from fastai.vision.all import *
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
-from .files import whole_file
-from .networks import create_body, create_network
+from .arrays import need
+from .networks import (create_network, get_body, load_weights,
+                                     plain_head, save_weights)
 
 # %% ../nbs/15_pretrain.ipynb #c7b348a2
 class SeveralLabels(nn.Module):
@@ -44,7 +43,7 @@ def supervised_learner(
     dls, # Loaders: an `AudioBlock`, then a `CategoryBlock` for each label
     arch='squeezenet1_1', # torchvision network by name, or its function
     **kwargs, # For fastai's `Learner`: lr, cbs, path, ...
-): # fastai `Learner`; its `model[0]` is the body to keep
+): # fastai `Learner`; its `model.body` is the one to keep
     "A learner from random weights that names several labels at once"
     loss = SeveralLabels(L(dls.c))
     return Learner(dls, create_network(arch, sum(loss.sizes)),
@@ -65,11 +64,9 @@ def random_view(
     `ValueError` for a `length` that is not in (0, 1] and a mask or shift
     that leaves no row."""
     n, _, rows, frames = x.shape
-    if not 0 < length <= 1:
-        raise ValueError(f'length must be in (0, 1], not {length}')
-    if not 0 <= mask + shift < rows:
-        raise ValueError(f'a shift of {shift} and a mask of {mask} rows '
-                         f'leave nothing of {rows} rows')
+    need(0 < length <= 1, f'length must be in (0, 1], not {length}')
+    need(0 <= mask + shift < rows, f'a shift of {shift} and a mask of {mask} '
+         f'rows leave nothing of {rows} rows')
     def draw(low, high): # one number per clip
         u = torch.rand(n, 1, 1, device=x.device)
         return low + u*(high - low)
@@ -100,9 +97,8 @@ def nt_xent(
     when a view has no partner."""
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     partner = (clip[:, None] == clip) & ~itself
-    if not partner.any(dim=1).all():
-        raise ValueError('each clip needs two views or more, but these are '
-                         f'views of the clips {clip.tolist()}')
+    need(partner.any(dim=1).all(), 'each clip needs two views or more, but '
+         f'these are views of the clips {clip.tolist()}')
     z = F.normalize(z.float())
     similar = (z @ z.T/temperature).masked_fill(itself, -torch.inf)
     return -similar.log_softmax(dim=1)[partner].mean()
@@ -129,6 +125,13 @@ class TwoViews(Callback):
         self.learn.xb = torch.cat([self.view(x), self.view(x)]),
         self.learn.yb = torch.cat([clip, clip]),
 
+def _two_layers(n_in, n_out):
+    "The plain head with one linear layer more"
+    head = plain_head(n_in, n_out)
+    head[-1] = nn.Sequential(nn.Linear(n_in, n_in), nn.ReLU(),
+                             nn.Linear(n_in, n_out))
+    return head
+
 def contrastive_learner(
     dls, # Loaders of an `AudioBlock`; labels are not looked at
     arch='squeezenet1_1', # torchvision network by name, or its function
@@ -136,17 +139,14 @@ def contrastive_learner(
     temperature: float=0.1, # Of `nt_xent`
     cbs=None, # More callbacks
     **kwargs, # For fastai's `Learner`: lr, path, ...
-): # fastai `Learner`; its `model[0]` is the body to keep
+): # fastai `Learner`; its `model.body` is the one to keep
     """A learner from random weights that tells clips apart, without labels
 
     Raises `ValueError` for loaders of one clip a batch: it has to be told
     apart from others."""
-    if dls.bs < 2: raise ValueError('a batch needs two clips or more, to be '
-                                    f'told apart, not bs={dls.bs}')
-    network = create_network(arch, 128)
-    size = network[1][-1].in_features
-    network[1][-1] = nn.Sequential(nn.Linear(size, size), nn.ReLU(),
-                                   nn.Linear(size, 128))
+    need(dls.bs > 1, 'a batch needs two clips or more, to be told apart, not '
+         f'bs={dls.bs}')
+    network = create_network(arch, 128, head=_two_layers)
     return Learner(dls, network, metrics=pairs_found,
                    loss_func=partial(nt_xent, temperature=temperature),
                    cbs=[TwoViews(view), *L(cbs)], **kwargs)
@@ -157,23 +157,8 @@ def save_body(
     path, # File to write, usually with the ending `.safetensors`
 ) -> Path: # The file
     "Write a body's weights, and nothing that could run"
-    weights = {k: v.detach().cpu().contiguous()
-               for k, v in learn.model[0].state_dict().items()}
-    path = Path(path)
-    with whole_file(path) as part:
-        part.write_bytes(to_bytes(weights, {'arch': learn.model.arch}))
-    return path
-
-def _read_body(path):
-    "Weights in a file of `save_body`, and the network they belong to"
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no file of weights {path}')
-    try:
-        with safe_open(path, framework='pt') as f:
-            arch = (f.metadata() or {}).get('arch', 'another network')
-            return {key: f.get_tensor(key) for key in f.keys()}, arch
-    except SafetensorError as e:
-        raise ValueError(f'{path} is no safetensors file: {e}') from e
+    return save_weights(path, get_body(learn.model).state_dict(),
+                        {'arch': learn.model.arch})
 
 def load_body(
     learn, # Learner of `audio_learner`: its body gets the weights
@@ -184,12 +169,13 @@ def load_body(
 
     Raises `FileNotFoundError` for a missing file, `ValueError` for one that
     is no safetensors file or holds the weights of another network."""
-    if isinstance(body, (str, Path)): weights, arch = _read_body(body)
-    else:
-        if isinstance(body, Learner): body = body.model[0]
-        weights, arch = body.state_dict(), 'another network'
-    try: learn.model[0].load_state_dict(weights)
+    about = {}
+    if isinstance(body, (str, Path)): weights, about = load_weights(body)
+    elif isinstance(body, Learner): weights = get_body(body.model).state_dict()
+    else: weights = body.state_dict()
+    try: get_body(learn.model).load_state_dict(weights)
     except RuntimeError as e:
+        arch = about.get('arch', 'another network')
         raise ValueError(f'weights of {arch} do not fit a body of '
             f'{learn.model.arch}: make the learner with the same arch') from e
     if freeze: learn.freeze()

@@ -24,9 +24,11 @@ from audio_tutorial.augment import (Augmentation, Background, BandPass, CutOut, 
                                     TimeStretch, _phase_vocoder, _speed, default_augmentations)
 from audio_tutorial.batches import MelSpectrogram
 from audio_tutorial.clips import compare, example_clip, load_clip
-from audio_tutorial.learner import AudioBlock, BatchTransform, in_memory
+from audio_tutorial.learner import AudioBlock, in_memory
+from audio_tutorial.transforms import BatchTransform
 from audio_tutorial.mel import MelSettings
-from audio_tutorial.notes import ParentSplitter, family, make_notes
+from audio_tutorial.folders import ParentSplitter
+from audio_tutorial.notes import family, make_notes
 from audio_tutorial.pretrain import SeveralLabels
 
 SETTINGS, RATE = MelSettings(hop_length=512), 16000

@@ -2,32 +2,29 @@
 import pickle
 import random
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
 import torch
-import torchvision
 from fastai.data.load import SkipItemException
 from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, ItemTransform, Tensor, accuracy, get_files,
                                load_learner, set_seed)
 from torch import nn
 
+from audio_tutorial import transforms
 from audio_tutorial.batches import MelSpectrogram
 from audio_tutorial.arrays import AudioError
 from audio_tutorial.files import get_audio_files
 from audio_tutorial.clips import load_clip
-from audio_tutorial.learner import (AudioBlock, BatchTransform, LoadClip, TensorSpectrogram, audio_learner, in_memory,
-    in_order)
-from audio_tutorial.evaluate import repeats
+from audio_tutorial.learner import AudioBlock, audio_learner, in_memory, in_order
+from audio_tutorial.transforms import BatchTransform, LoadClip, TensorSpectrogram
 from audio_tutorial.mel import MelSettings
-from audio_tutorial.networks import create_body, create_network
-from audio_tutorial.notes import ParentSplitter, families, family, make_notes
+from audio_tutorial.folders import ParentSplitter
+from audio_tutorial.notes import families, family, make_notes
 
 SETTINGS = MelSettings()
-WEIGHTS = Path(__file__).resolve().parents[2]/'shared/data/squeezenet1_1_imagenet_body.pth'
 
 
 @pytest.fixture(scope='module')
@@ -48,48 +45,6 @@ class Scale(nn.Module):
         self.factor = factor
 
     def forward(self, x): return x*self.factor if self.training else x
-
-
-# The network
-
-@pytest.mark.parametrize('arch', ['resnet18', torchvision.models.resnet18, 'squeezenet1_1', 'mobilenet_v3_small'])
-def test_network_takes_one_channel_and_any_size(arch):
-    network = create_network(arch, 7).eval()
-    for size in (40, 251), (129, 126): assert network(torch.zeros(2, 1, *size)).shape == (2, 7)
-    assert not any('fastai' in type(m).__module__ for m in network.modules())
-
-
-def test_summed_weights_answer_as_three_equal_channels():
-    three, one = create_body('squeezenet1_1', 3).eval(), create_body('squeezenet1_1').eval()
-    state = three.state_dict()
-    first = next(iter(state))
-    state[first] = state[first].sum(1, keepdim=True)
-    one.load_state_dict(state)
-    x = torch.rand(2, 1, 40, 251)
-    assert torch.allclose(one(x), three(x.expand(-1, 3, -1, -1)), atol=1e-4)
-
-
-def test_pretrained_weights_are_summed(tmp_path, monkeypatch):
-    if not WEIGHTS.exists(): pytest.skip('ImageNet weights are not beside this checkout')
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    (tmp_path/'hub/checkpoints').mkdir(parents=True)
-    url = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.url
-    (tmp_path/'hub/checkpoints'/Path(url).name).symlink_to(WEIGHTS)
-    learned = torch.load(WEIGHTS, weights_only=True)
-    body = create_body('squeezenet1_1', pretrained=True)
-    assert torch.allclose(body[0].weight, learned['features.0.weight'].sum(1, keepdim=True))
-    assert torch.equal(body[3].squeeze.weight, learned['features.3.squeeze.weight'])
-
-
-def test_weights_that_cannot_be_fetched_name_the_setting(monkeypatch):
-    def offline(*args, **kwargs): raise OSError('no route to host')
-    monkeypatch.setattr(torchvision.models, 'get_model', offline)
-    with pytest.raises(OSError, match='pretrained=False'): create_network('resnet18', 10, pretrained=True)
-
-
-def test_networks_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match='vit_b_16'): create_body('vit_b_16')
-    with pytest.raises(ValueError, match='n_in'): create_body('resnet18', n_in=2)
 
 
 # The loaders
@@ -335,6 +290,18 @@ def test_what_memory_cannot_serve_is_refused(notes):
 
 # The learner
 
+def test_what_earlier_versions_stored_is_found():
+    "Their pickles name the module that the transforms were in"
+    for name in 'TensorAudio', 'TensorSpectrogram', 'LoadClip', 'AudioToFloat', 'BatchTransform':
+        assert pickle.loads(f'caudio_tutorial.learner\n{name}\n.'.encode()) is getattr(transforms, name)
+
+
+def test_a_learner_with_a_head_of_its_own(notes):
+    learn = audio_learner(loaders(notes), 'squeezenet1_1', pretrained=False,
+                          head=lambda n_in, n_out: nn.Sequential(nn.Flatten(), nn.LazyLinear(n_out)))
+    assert learn.model(learn.dls.one_batch()[0]).shape == (8, learn.dls.c)
+
+
 def test_it_learns_and_predicts(tmp_path, notes):
     set_seed(0, reproducible=True)
     learn = audio_learner(loaders(notes), 'squeezenet1_1', pretrained=False, metrics=accuracy, path=tmp_path)
@@ -346,11 +313,6 @@ def test_it_learns_and_predicts(tmp_path, notes):
     assert label == learn.dls.vocab[int(number)] and float(p.sum()) == pytest.approx(1, abs=1e-4)
     assert torch.allclose(many, p.expand(3, -1), atol=1e-5)
     assert len(learn.opt.param_groups) == 2, 'body and head'
-
-
-def test_repeats_gives_a_row_for_each_seed():
-    table = repeats(lambda seed: dict(accuracy=seed/100), n=3, seed=5)
-    assert table.seed.tolist() == [5, 6, 7] and table.accuracy.tolist() == [0.05, 0.06, 0.07]
 
 
 # What the chapter says of real notes

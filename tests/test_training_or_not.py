@@ -12,7 +12,8 @@ from torch import nn
 
 from audio_tutorial.augment import FrequencyMask, Gain, MixUp, Noise, Speed, TimeMask
 from audio_tutorial.files import get_audio_files
-from audio_tutorial.learner import AudioBlock, BatchTransform, LookBack, TensorSpectrogram, in_memory, in_order
+from audio_tutorial.learner import AudioBlock, LookBack, in_memory, in_order
+from audio_tutorial.transforms import BatchTransform, TensorSpectrogram
 from audio_tutorial.mel import MelSettings
 
 SETTINGS, RATE, N = MelSettings(n_mels=32, hop_length=512), 16000, 20
