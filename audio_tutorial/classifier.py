@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np, torch, torchvision
 import audio_tutorial.recordings # noqa: F401, brings predict_long
 from fastcore.basics import patch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import nn
 from .batches import MelSpectrogram
 from .files import whole_file
 from .mel import MelSettings
-from .networks import create_network
+from .networks import (create_network, load_weights,
+                                     save_weights, set_weights)
 from .predictor import (ModelError, Predictor, model_file,
     model_schema, onnx_file, read_config)
 
@@ -38,19 +37,6 @@ def _blank(arch, n_out):
         return create_network(arch, n_out)
     except RuntimeError as e:
         raise ValueError(f'{arch} does not take spectrograms: {e}') from e
-
-def _fill(network, weights):
-    "Put weights into a network of `_blank`; refuse what does not fit"
-    wanted = network.state_dict()
-    for key in wanted.keys() - weights: raise ValueError(f'{key} is missing')
-    for key in weights.keys() - wanted:
-        raise ValueError(f'{key} does not belong to the network')
-    for key, blank in wanted.items():
-        got, want = ((tuple(t.shape), t.dtype) for t in (weights[key], blank))
-        if got != want: raise ValueError(f'{key} is {got[0]} of {got[1]}, '
-                                         f'not {want[0]} of {want[1]}')
-    network.load_state_dict(weights, assign=True)
-    return network
 
 # %% ../nbs/18_classifier.ipynb #309e17a2
 class AudioClassifier(nn.Module, Predictor):
@@ -77,7 +63,7 @@ class AudioClassifier(nn.Module, Predictor):
         self.arch = arch
         self.spectrogram = MelSpectrogram(settings)
         if weights is None: self.network = create_network(arch, n_out)
-        else: self.network = _fill(network, weights)
+        else: self.network = set_weights(network, weights)
         self.eval()
 
     def forward(self,
@@ -246,14 +232,12 @@ def save(self:AudioClassifier,
         duration=self.duration,
         settings=asdict(self.settings), vocab=self.vocab,
         weights=_weights_file, provenance=self.provenance)
-    weights = {k: v.detach().cpu().contiguous() for k, v in
-               self.network.state_dict().items()}
     text = json.dumps(config, indent=1, ensure_ascii=False,
                       default=lambda x: x.tolist()) # numpy's and torch's
-    for name, content in ((_weights_file, to_bytes(weights)),
-            ('config.json', text.encode()),
-            ('README.md', _card(config).encode())):
-        with whole_file(folder/name) as part: part.write_bytes(content)
+    save_weights(folder/_weights_file, self.network.state_dict())
+    for name, content in ('config.json', text), ('README.md', _card(config)):
+        with whole_file(folder/name) as part:
+            part.write_bytes(content.encode())
     return folder
 
 # %% ../nbs/18_classifier.ipynb #a088ac4b
@@ -269,11 +253,7 @@ def load(cls:AudioClassifier,
     and a file name that leads out of the folder."""
     config = read_config(folder)
     file = model_file(folder, config['weights'])
-    try:
-        with safe_open(file, framework='pt') as f:
-            weights = {key: f.get_tensor(key) for key in f.keys()}
-    except SafetensorError as e:
-        raise ModelError(f'{file} is no safetensors file: {e}') from e
+    weights, _ = load_weights(file, ModelError)
     rest = {k: config[k] for k in ('settings', 'vocab', 'duration', 'arch',
                                    'activation', 'threshold', 'provenance')}
     try: return cls(**rest, weights=weights)
