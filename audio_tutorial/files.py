@@ -123,15 +123,15 @@ def sound_files(
 ) -> tuple: # Sorted paths; and `{ending: number of files left out}`
     """The sound files below a folder, and how many others there are
 
-    Raises `FileNotFoundError` for a missing folder."""
+    JSON files are not counted, because they describe sounds. Raises
+    `FileNotFoundError` for a missing folder."""
     left, found = Counter(), []
     if not Path(path).is_dir():
         raise FileNotFoundError(f'no folder {shown(path)}')
     for file in _files_below(path, recurse, left):
         ending = file.suffix.lower()
         if ending in audio_endings: found.append(file)
-        elif file.name not in ('notes.json', 'examples.json'): # of chapter 7
-            left[ending or 'without an ending'] += 1
+        elif ending != '.json': left[ending or 'without an ending'] += 1
     return sorted(found), dict(sorted(left.items(), key=lambda kind: (
         -kind[1], kind[0])))
 

@@ -92,6 +92,12 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert run.exit_code == 0 and 'left out: 2 .txt' in run.output and 'left out: 2 .txt' in (tmp_path/'r.html').read_text()
 
 
+def test_cards_that_describe_sounds_are_not_counted(tmp_path):
+    clips(tmp_path/'dog')
+    for name in 'notes.json', 'dog/0.JSON': (tmp_path/name).write_text('{}')
+    assert len(quietly(get_audio_files, tmp_path)) == 3
+
+
 def test_a_folder_of_other_files_says_what_is_there(tmp_path):
     for name in 'a.txt', 'b.xyz': (tmp_path/name).touch()
     with pytest.raises(ValueError, match='there are 1 .txt, 1 .xyz'): get_audio_files(tmp_path)
