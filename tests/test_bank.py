@@ -1,5 +1,5 @@
 """The sounds that come with the package: the note bank, its table, and the saxophone phrase."""
-import importlib.util, io, zipfile
+import io, zipfile
 from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np, pytest, soundfile as sf
 from audio_tutorial.notes import families, instruments
 
+TOOLS = Path(__file__).parents[1] / "tools"
 SAMPLES = Path(str(files("audio_tutorial") / "samples"))
 # Families for which the soundfonts have fewer than three recorded instruments.
 SHORT = {}
@@ -32,12 +33,9 @@ def zones(members):
 
 @pytest.fixture(scope="module")
 def tool():
-    path = Path(__file__).parents[1] / "tools" / "render_bank.py"
-    if not path.exists(): pytest.skip("tools/ is not part of this checkout")
-    spec = importlib.util.spec_from_file_location("render_bank", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    if not (TOOLS / "render_bank.py").exists(): pytest.skip("tools/ is not part of this checkout")
+    import render_bank
+    return render_bank
 
 @pytest.fixture(scope="module")
 def fonts(tool):
@@ -116,6 +114,13 @@ def test_a_sample_lasts_for_a_transposed_note_unless_it_has_died(sounds):
 
 # --- where they come from ---------------------------------------------------------------------------------------------
 
+def test_every_instrument_is_a_preset_that_was_tried(table, tool):
+    tried = {(r["family"], r["source"], r["soundfont"], r["bank"], r["program"]): r for r in tool.candidates()}
+    assert len(tried) == len(tool.candidates()) # none twice
+    for row in table.itertuples():
+        preset = tried[row.family, row.source, row.soundfont, row.bank, row.program]
+        assert preset["low"] <= row.low < row.high <= preset["high"] and preset["layers"] == len(row.velocities.split())
+
 def test_no_two_instruments_share_a_recording(table, tool, fonts):
     rows = [dict(soundfont=r.soundfont, bank=r.bank, program=r.program) for r in table.itertuples()]
     for root, _, users in tool.recordings(rows, fonts).values():
@@ -129,11 +134,12 @@ def test_presets_known_to_share_recordings_are_one_group(tool, fonts):
     rows = [dict(zip(("soundfont", "bank", "program"), p)) for p in presets]
     assert tool.groups(rows, fonts) == [1, 1, 2, 2, 3, 3, 4, 5]
 
-def test_the_presets_exist_and_reach_their_range(table, tool, fonts):
+def test_the_presets_exist_and_reach_their_range(table, fonts):
+    from soundfont import covered
     for row in table.itertuples():
         name, plays = fonts[row.soundfont]["presets"][row.bank, row.program]
         assert name == row.preset
-        if row.source == "acoustic": assert set(range(row.low, row.high + 1)) <= tool.covered(plays), name
+        if row.source == "acoustic": assert set(range(row.low, row.high + 1)) <= covered(plays), name
 
 def test_the_licence_names_both_soundfonts():
     text = (SAMPLES / "LICENSE.md").read_text()

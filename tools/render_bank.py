@@ -7,213 +7,23 @@ import numpy as np
 import soundfile as sf
 import soxr
 
+from soundfont import read_soundfont, real_range, recording
+
 SOUNDFONTS = {"FluidR3": Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
               "MuseScore": Path("/usr/share/sounds/sf2/MuseScore_General_Full.sf2")}
 LICENCES = {"FluidR3": Path("/usr/share/doc/fluid-soundfont-gm/copyright"),
             "MuseScore": Path("/usr/share/doc/musescore-general-soundfont-lossless/copyright")}
 SAMPLES = Path(__file__).resolve().parents[1] / "audio_tutorial" / "samples"
+PRESETS = Path(__file__).with_name("presets.csv")
 
 SAMPLE_RATE = 16_000   # of the bank, in Hz
 HOLD = 4.52            # seconds a note is held: 4 s are left when it is transposed up by 2 semitones and a bit
 STEP = 6               # semitones between neighbouring zones, at most
-STRETCH = 11           # semitones a soundfont may have moved a recording for a key to count as covered
 LAYERS = (75, 127)     # velocities rendered of an instrument with two recorded layers; otherwise the last alone
 FLOOR = 10 ** (-50 / 20)   # what lies this far below a sample's peak is silence, before and after it
 LIMIT = 5_000_000      # bytes of the bank
 QUALITY = 0.96         # of the codec: libsndfile's compression level for Opus (0 = largest)
 SHORTEST = 13          # keys: an instrument with a smaller range is left out
-
-# family, source, soundfont, bank, program, lowest and highest key the instrument has in the world, recorded layers.
-# Where several presets play the same recordings, the first in this table stands for all of them.
-# Velocity ranges that only filter one recording are no layers; the orchestra's sections (banks 20 to 50) mix two
-# recorded layers by modulators, which the zones do not show: hence the last column.
-# (FluidR3 0:17, an organ, has 36 as its lowest key, but its lowest recording has no loop and ends after 2.3 s.)
-CANDIDATES = """
-bass acoustic FluidR3 0 32 28 67 1
-bass acoustic FluidR3 0 33 28 67 1
-bass acoustic FluidR3 0 34 28 67 1
-bass acoustic FluidR3 0 35 28 67 1
-bass acoustic FluidR3 0 36 28 67 1
-bass acoustic FluidR3 0 37 28 67 1
-bass acoustic MuseScore 0 32 28 67 1
-bass acoustic MuseScore 0 35 28 67 1
-bass synthetic FluidR3 0 38 28 67 1
-brass acoustic FluidR3 0 56 54 86 1
-brass acoustic FluidR3 0 57 40 74 1
-brass acoustic FluidR3 0 58 28 60 1
-brass acoustic FluidR3 0 59 54 84 1
-brass acoustic FluidR3 0 60 35 77 1
-brass acoustic FluidR3 0 61 41 84 1
-brass acoustic MuseScore 0 56 54 86 1
-brass acoustic MuseScore 0 57 40 74 1
-brass acoustic MuseScore 0 58 28 60 1
-brass acoustic MuseScore 0 60 35 77 1
-flute acoustic FluidR3 0 72 74 103 1
-flute acoustic FluidR3 0 73 60 96 1
-flute acoustic FluidR3 0 74 65 93 1
-flute acoustic FluidR3 0 75 55 91 1
-flute acoustic FluidR3 0 77 55 86 1
-flute acoustic FluidR3 0 78 74 103 1
-flute acoustic FluidR3 0 79 60 89 1
-flute acoustic MuseScore 0 73 60 96 1
-guitar acoustic FluidR3 0 24 40 83 1
-guitar acoustic FluidR3 8 24 60 84 1
-guitar acoustic FluidR3 0 25 40 84 1
-guitar acoustic FluidR3 8 25 40 84 1
-guitar acoustic FluidR3 16 25 55 88 1
-guitar acoustic FluidR3 0 26 40 84 1
-guitar acoustic FluidR3 0 27 40 84 1
-guitar acoustic FluidR3 0 28 40 77 1
-guitar acoustic FluidR3 0 105 48 81 1
-guitar acoustic MuseScore 0 24 40 83 1
-guitar acoustic MuseScore 0 25 40 84 1
-guitar acoustic MuseScore 0 26 40 84 1
-guitar acoustic MuseScore 0 27 40 84 1
-keyboard acoustic FluidR3 0 0 21 108 1
-keyboard acoustic FluidR3 0 1 21 108 1
-keyboard acoustic FluidR3 0 3 21 108 1
-keyboard acoustic MuseScore 0 0 21 108 2
-keyboard acoustic MuseScore 0 1 21 108 2
-keyboard acoustic MuseScore 0 3 21 108 2
-keyboard acoustic FluidR3 0 2 28 103 1
-keyboard acoustic FluidR3 0 6 29 89 1
-keyboard acoustic FluidR3 0 7 29 89 1
-keyboard acoustic MuseScore 0 2 28 103 1
-mallet acoustic FluidR3 0 8 60 103 1
-mallet acoustic FluidR3 0 9 79 108 1
-mallet acoustic FluidR3 0 10 60 97 1
-mallet acoustic FluidR3 0 11 53 89 1
-mallet acoustic FluidR3 0 12 45 96 1
-mallet acoustic FluidR3 0 13 65 108 1
-mallet acoustic FluidR3 0 108 55 88 1
-mallet acoustic FluidR3 0 114 59 91 1
-mallet acoustic MuseScore 0 10 60 97 1
-mallet acoustic MuseScore 0 11 53 89 1
-organ acoustic FluidR3 0 16 36 96 1
-organ acoustic FluidR3 0 17 41 96 1
-organ acoustic FluidR3 0 18 36 96 1
-organ acoustic FluidR3 0 19 36 96 1
-organ acoustic FluidR3 0 20 36 96 1
-organ acoustic MuseScore 0 19 36 96 1
-reed acoustic FluidR3 0 21 53 93 1
-reed acoustic FluidR3 0 22 60 96 1
-reed acoustic FluidR3 0 64 56 88 1
-reed acoustic FluidR3 0 65 49 81 1
-reed acoustic FluidR3 0 66 44 76 1
-reed acoustic FluidR3 0 67 36 69 1
-reed acoustic FluidR3 0 68 58 91 1
-reed acoustic FluidR3 0 69 52 81 1
-reed acoustic FluidR3 0 70 34 75 1
-reed acoustic FluidR3 0 71 50 91 1
-reed acoustic FluidR3 0 109 57 81 1
-reed acoustic FluidR3 0 111 56 84 1
-reed acoustic MuseScore 0 68 58 91 1
-string acoustic FluidR3 0 40 55 100 1
-string acoustic FluidR3 0 110 55 100 1
-string acoustic FluidR3 0 41 48 88 1
-string acoustic FluidR3 0 42 36 81 1
-string acoustic FluidR3 0 43 28 57 1
-string acoustic FluidR3 0 48 28 90 1
-string acoustic FluidR3 0 45 36 91 1
-string acoustic FluidR3 0 46 28 103 1
-string acoustic MuseScore 20 49 55 98 2
-string acoustic MuseScore 25 49 55 98 2
-string acoustic MuseScore 20 45 55 98 2
-string acoustic MuseScore 40 45 36 81 2
-string acoustic MuseScore 0 40 55 100 1
-vocal acoustic FluidR3 0 52 40 84 1
-vocal acoustic FluidR3 0 53 41 84 1
-vocal acoustic FluidR3 0 85 41 84 1
-vocal acoustic MuseScore 0 52 40 84 1
-vocal acoustic MuseScore 0 53 41 84 1
-vocal synthetic FluidR3 0 54 41 84 1
-flute acoustic FluidR3 0 76 60 91 1
-"""
-
-# --- the soundfont file ---------------------------------------------------------------------------------------------
-
-def chunks(
-    data: memoryview, # Bytes of a RIFF file
-    start: int, # First byte to look at
-    end: int, # First byte not to look at
-): # Yields name, first byte and size of each chunk
-    "The RIFF chunks that lie one after another between `start` and `end`"
-    while start + 8 <= end:
-        name, size = struct.unpack_from("<4sI", data, start)
-        yield name.decode("latin1"), start + 8, size
-        start += 8 + size + size % 2
-
-def text(raw: bytes) -> str:
-    "A name of a soundfont, padded with zeros"
-    return raw.split(b"\0")[0].decode("latin1").strip()
-
-def zones(
-    generators: list, # (operator, amount) of every generator
-    bags: list, # Index of the first generator of every zone
-    first: int, # First zone
-    last: int, # First zone not to read
-    final: int, # The operator a real zone ends in; without it, a first zone is the global one
-) -> list: # One dictionary operator -> amount a zone
-    "Zones of one preset or instrument, the global zone's values filled in"
-    found, common = [], {}
-    for bag in range(first, last):
-        values = dict(generators[bags[bag]:bags[bag + 1]])
-        if final in values: found.append({**common, **values})
-        elif bag == first: common = values
-    return found
-
-def span(values: dict, operator: int) -> tuple:
-    "A range generator as (low, high); the whole range where it is not given"
-    return (values[operator] & 255, values[operator] >> 8) if operator in values else (0, 127)
-
-def signed(value: int) -> int:
-    "A 16-bit amount as a signed number"
-    return value - 65_536 if value > 32_767 else value
-
-def read_soundfont(
-    path: Path, # An SF2 file
-) -> dict: # `pcm` (int16), `headers` of its samples, `presets`: (bank, program) -> (name, zones)
-    "Reads an SF2 file; a preset's zone is (keys, velocities, sample number, root key), ranges intersected"
-    data = memoryview(np.memmap(path, np.uint8, "r"))
-    part = {}
-    for name, start, size in chunks(data, 12, len(data)):
-        if name == "LIST": part |= {n: data[s:s + z] for n, s, z in chunks(data, start + 4, start + size)}
-    table = lambda name, layout: list(struct.iter_unpack(layout, part[name]))
-    pgen, igen = table("pgen", "<HH"), table("igen", "<HH")
-    pbag, ibag = [b[0] for b in table("pbag", "<HH")], [b[0] for b in table("ibag", "<HH")]
-    inst, headers = table("inst", "<20sH"), table("shdr", "<20sIIIIIBbHH")
-    presets = {}
-    phdr = table("phdr", "<20sHHHIII")
-    for this, after in zip(phdr, phdr[1:]):
-        plays = []
-        for outer in zones(pgen, pbag, this[3], after[3], 41):
-            for inner in zones(igen, ibag, inst[outer[41]][1], inst[outer[41] + 1][1], 53):
-                keys, speeds = ((max(a[0], b[0]), min(a[1], b[1]))
-                                for a, b in ((span(outer, g), span(inner, g)) for g in (43, 44)))
-                if keys[0] > keys[1] or speeds[0] > speeds[1]: continue
-                root = inner[58] if inner.get(58, 65_535) < 128 else headers[inner[53]][6]
-                root -= signed(outer.get(51, 0)) + signed(inner.get(51, 0))
-                plays.append((keys, speeds, inner[53], root))
-        presets[this[2], this[1]] = text(this[0]), plays
-    return dict(pcm=np.frombuffer(part["smpl"], "<i2"), headers=headers, presets=presets)
-
-def covered(
-    plays: list, # Zones of a preset
-) -> set: # MIDI keys
-    "Keys that a preset plays from a recording at most `STRETCH` semitones away"
-    return {key for keys, _, _, root in plays for key in range(keys[0], keys[1] + 1) if abs(key - root) <= STRETCH}
-
-def real_range(
-    plays: list, # Zones of a preset
-    low: int, # Lowest key of the instrument in the world
-    high: int, # Highest
-) -> tuple: # (low, high), the longest run of keys that are covered as well
-    "An instrument's range: keys it has in the world and that the soundfont has recordings near"
-    best, run, keys = [], [], covered(plays)
-    for key in range(max(low, 21), min(high, 108) + 1):
-        run = run + [key] if key in keys else []
-        if len(run) > len(best): best = run
-    return best[0], best[-1]
 
 def zone_pitches(
     low: int, # Lowest key of an instrument
@@ -227,18 +37,9 @@ def zone_pitches(
 # --- which presets are one instrument -------------------------------------------------------------------------------
 
 def candidates() -> list:
-    "Rows of the table above as dictionaries"
-    names = "family source soundfont bank program low high layers".split()
-    rows = [dict(zip(names, line.split())) for line in CANDIDATES.split("\n") if line]
-    return [{k: int(v) if v.isdigit() else v for k, v in row.items()} for row in rows]
-
-def recording(
-    font: dict, # A soundfont as read
-    number: int, # Number of a sample in it
-) -> np.ndarray: # int16
-    "The samples of one recording"
-    header = font["headers"][number]
-    return font["pcm"][header[1]:header[2]]
+    "Rows of presets.csv as dictionaries"
+    with open(PRESETS, newline="") as file:
+        return [{k: int(v) if v.isdigit() else v for k, v in row.items()} for row in csv.DictReader(file)]
 
 def recordings(
     rows: list, # The candidates
@@ -549,6 +350,6 @@ def main():
     write_table(rows, args.out / "instruments.csv")
     size = (args.out / "bank.zip").stat().st_size
     print(f"{len(rows)} instruments, {len(members)} samples, {size:,} bytes")
-    if size > LIMIT: raise SystemExit(f"bank.zip is larger than {LIMIT:,} bytes: take instruments out of CANDIDATES")
+    if size > LIMIT: raise SystemExit(f"bank.zip is larger than {LIMIT:,} bytes: take instruments out of presets.csv")
 
 if __name__ == "__main__": main()
