@@ -233,7 +233,7 @@ def test_notes_of_other_arguments_are_never_mixed(tmp_path, change):
 
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(ValueError, match="not empty"): make_notes(tmp_path, 20, 10, progress=False)
+    with pytest.raises(ValueError, match="unknown settings"): make_notes(tmp_path, 20, 10, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 def test_without_a_folder_it_is_the_cache(tmp_path, monkeypatch):
