@@ -1,37 +1,28 @@
-"One object from file to label: what it says, what it refuses, and that it can be moved"
+"A classifier from a learner: it answers alike, can be saved and moved, and what does not fit is refused"
 import json, os, pickle, shutil, subprocess, sys
 from pathlib import Path
 
-import numpy as np, pandas as pd, pytest, soundfile as sf, torch
+import numpy as np, pandas as pd, pytest, torch
 from fastai.vision.all import (BCEWithLogitsLossFlat, CategoryBlock, ColReader, DataBlock, IndexSplitter,
                                LabelSmoothingCrossEntropyFlat, MultiCategoryBlock, Transform, load_learner, set_seed)
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from audio_tutorial.arrays import AudioError
-from audio_tutorial.clips import example_clip, load_clip
+from audio_tutorial.clips import load_clip
 from audio_tutorial.files import get_audio_files
 from audio_tutorial.classifier import AudioClassifier
-from audio_tutorial.predictor import LongPrediction, ModelError, _borders, _segments, _windows
-from audio_tutorial.learner import AudioBlock, TensorSpectrogram, audio_learner
-from audio_tutorial.mel import MelSettings
+from audio_tutorial.predictor import ModelError
+from audio_tutorial.learner import AudioBlock, audio_learner
+from audio_tutorial.transforms import TensorSpectrogram
 from audio_tutorial.networks import create_network
-from audio_tutorial.notes import ParentSplitter, family, make_notes
-
-SETTINGS = MelSettings()
-OTHERS = {'other settings': MelSettings(8000, 512, 200, 24, 50, 4000, 'htk', 60), 'n_fft=600': MelSettings(n_fft=600),
-          'stft': MelSettings(n_fft=256, n_mels=None)}
+from audio_tutorial.folders import ParentSplitter
+from audio_tutorial.notes import family, make_notes
+from classifiers import OTHERS, SETTINGS, probabilities, small
 
 
 @pytest.fixture(scope='module')
 def notes(tmp_path_factory):
     return make_notes(tmp_path_factory.mktemp('notes')/'made', 40, 20, seed=0, progress=False)
-
-
-def small(settings=SETTINGS, vocab=('a', 'b', 'c'), duration=1, **kwargs):
-    "A classifier with random weights, quick"
-    torch.manual_seed(0)
-    return AudioClassifier(settings, vocab, duration, 'squeezenet1_1', **kwargs)
 
 
 def trained(notes, settings=SETTINGS, label=family, loss_func=None, duration=1, batch_tfms=None):
@@ -55,10 +46,6 @@ def clf(learn): return AudioClassifier.from_learner(learn)
 
 @pytest.fixture
 def saved(tmp_path): return small().save(tmp_path/'model')
-
-
-def probabilities(clf, x, *args, **kwargs):
-    return clf.predict(x, *args, progress=False, **kwargs)[clf.vocab].to_numpy()
 
 
 def preds(learn):
@@ -160,177 +147,6 @@ def test_the_learner_can_still_be_exported(learn, clf, tmp_path):
     again = AudioClassifier.from_learner(load_learner(tmp_path/'x.pkl'))
     item = learn.dls.valid_ds.items[:3]
     assert np.abs(probabilities(again, item) - probabilities(clf, item)).max() < 1e-6
-
-
-# What it takes
-
-def test_path_array_list_and_folder_agree(clf, notes):
-    files = get_audio_files(notes/'valid')
-    by_folder = clf.predict(notes/'valid', bs=7)
-    assert by_folder.path.tolist() == [str(f) for f in files]
-    assert list(by_folder.columns) == ['path', 'label', 'probability', *clf.vocab]
-    p = by_folder[clf.vocab].to_numpy()
-    assert np.allclose(p.sum(1), 1, atol=1e-5) and np.allclose(p.max(1), by_folder.probability)
-    arrays = [load_clip(f)[0] for f in files[:3]]
-    for x in arrays, [torch.from_numpy(a) for a in arrays], [np.rint(a*32768).astype('int16') for a in arrays]:
-        assert np.abs(probabilities(clf, x, 16000) - p[:3]).max() < 1e-4
-    assert np.abs(probabilities(clf, [files[0], str(files[1]), [files[2]]]) - p[:3]).max() < 1e-5
-    assert clf.predict(arrays[0], 16000).path.tolist() == [None]
-
-
-def test_stereo_another_rate_and_other_formats(clf, tmp_path):
-    clip, rate = load_clip(example_clip(), duration=3)
-    files = [tmp_path/f'x.{e}' for e in ('wav', 'flac', 'ogg', 'mp3')]
-    for f in files: sf.write(f, np.stack([clip, clip], axis=1), rate)
-    p = probabilities(clf, [*files, clip, np.stack([clip, clip])], rate)
-    assert rate == 44100 and np.abs(p[[1, 4, 5]] - p[0]).max() < 1e-3 and np.abs(p[2:4] - p[0]).max() < 0.1
-
-
-@pytest.mark.parametrize('settings', [SETTINGS, *OTHERS.values()])
-@pytest.mark.parametrize('n', [1, 441, 44100*3])
-def test_any_length_and_silence(settings, n):
-    clf = small(settings)
-    for clip in np.zeros(n, 'float32'), np.ones(n, 'float32'):
-        assert np.isfinite(probabilities(clf, clip, 44100)).all()
-
-
-def test_longer_clips_count_in_the_middle(tmp_path):
-    clf, clip = small(), np.random.default_rng(0).normal(0, 0.1, 32000).astype('float32')
-    assert np.array_equal(probabilities(clf, clip, 16000), probabilities(clf, clip[8000:24000], 16000))
-
-
-@pytest.mark.parametrize('x, rate, message', [
-    (np.zeros(100), None, 'sample_rate'), (np.zeros((100, 2)), 16000, r'x\.T'), (np.zeros(100, int), 16000, 'int64'),
-    (np.zeros((1, 2, 3)), 16000, r'\(1, 2, 3\)'), (np.array([np.nan]), 16000, 'NaN'), (np.zeros(0), 16000, 'empty'),
-    ([], None, 'empty')])
-def test_what_is_no_clip_is_refused(x, rate, message):
-    with pytest.raises(ValueError, match=message): small().predict(x, rate)
-
-
-def test_a_bad_file_raises_or_gets_a_row(tmp_path):
-    sf.write(tmp_path/'a.wav', np.zeros(8000), 16000)
-    (tmp_path/'b.wav').write_text('no sound')
-    clf = small()
-    with pytest.raises(AudioError, match='b.wav'): clf.predict(tmp_path)
-    with pytest.raises(FileNotFoundError, match='gone.wav'): clf.predict(tmp_path/'gone.wav')
-    table = clf.predict([tmp_path, tmp_path/'gone.wav'], bad='keep')
-    assert table.label.notna().tolist() == [True, False, False]
-    assert pd.isna(table.error[0]) and 'b.wav' in table.error[1] and 'gone.wav' in table.error[2]
-    assert clf.predict(tmp_path/'b.wav', bad='keep').label.isna().all()
-    with pytest.raises(ValueError, match='bad'): clf.predict(tmp_path, bad='skip')
-
-
-def test_training_mode_does_not_change_predictions():
-    clf, clip = small(), np.random.default_rng(0).normal(0, 0.1, 16000)
-    before = probabilities(clf, clip, 16000)
-    assert np.array_equal(probabilities(clf.train(), clip, 16000), before)
-
-
-def test_hear_plays_what_the_network_gets():
-    html = small().hear(example_clip()).data
-    assert '<audio' in html and 'data:audio/mpeg' in html and '<img alt="Spectrogram' in html
-
-
-# Long recordings
-
-@pytest.mark.parametrize('n, hop, size', [(4, 4, 10), (4, 2, 3), (4, 1, 4), (5, 3, 20), (1, 1, 6), (7, 7, 21)])
-@pytest.mark.parametrize('cuts', [1, 3, 5])
-def test_windows_cover_everything_once(n, hop, size, cuts):
-    x = np.arange(size, dtype='float32') + 1
-    got = list(_windows(np.array_split(x, cuts), n, hop))
-    heard = np.zeros(size, bool)
-    for start, window in got:
-        assert len(window) == n
-        assert np.array_equal(window, np.pad(x, (0, n))[start:start + n])
-        heard[start:start + n] = True
-    assert heard.all() and [s for s, _ in got[:-1]] == [i*hop for i in range(len(got) - 1)]
-    assert got[-1][0] == max(0, size - n) or got[-1][0] % hop == 0
-
-
-@pytest.mark.parametrize('ending', ['wav', 'flac', 'ogg', 'mp3'])
-@pytest.mark.parametrize('rate', [16000, 44100, 22050])
-def test_streamed_windows_are_those_of_the_loaded_clip(tmp_path, ending, rate):
-    "Over the border of two blocks of 30 s"
-    t = np.arange(35*rate)/rate
-    sf.write(tmp_path/f'x.{ending}', 0.3*np.sin(2*np.pi*(300 + 20*t)*t)*(1 + np.sin(t)), rate)
-    clf = small()
-    found = clf.predict_long(tmp_path/f'x.{ending}')
-    clip, _ = load_clip(tmp_path/f'x.{ending}', 16000)
-    assert found.windows.start.iloc[0] == 0 and found.windows.end.iloc[-1] == pytest.approx(found.seconds)
-    whole = [clip[s:s + 16000] for s in np.rint(found.windows.start*16000).astype(int)]
-    for i in (0, 20, 57, 58, 59, 60, -2):
-        assert np.abs(probabilities(clf, whole[i], 16000) - found.windows[clf.vocab].iloc[i].to_numpy()).max() < 1e-3
-
-
-def test_segments_merge_neighbours():
-    p = np.array([[.9, .1], [.8, .2], [.3, .7], [.6, .4]])
-    borders = _borders([0, 2, 4, 5], [4, 6, 8, 9], 9)
-    assert borders.tolist() == [0, 3, 5, 6.5, 9]
-    one = _segments(np.eye(2, dtype=bool)[p.argmax(1)], p, borders, ['a', 'b'])
-    assert one.values.tolist() == [[0, 5, 'a', pytest.approx(.85)], [5, 6.5, 'b', .7], [6.5, 9, 'a', .6]]
-    several = _segments(p > 0.15, p, borders, ['a', 'b'])
-    assert several[['start', 'end', 'label']].values.tolist() == [[0, 9, 'a'], [3, 9, 'b']]
-
-
-def test_a_recording_shorter_than_a_window(tmp_path):
-    sf.write(tmp_path/'x.wav', np.full(441, 0.1), 44100)
-    found = small().predict_long(tmp_path/'x.wav')
-    assert len(found.windows) == 1 and found.windows.end[0] == pytest.approx(0.01)
-    assert found.segments[['start', 'end']].values.tolist() == [[0, pytest.approx(0.01)]]
-
-
-def test_threshold_leaves_gaps_between_segments(tmp_path):
-    sf.write(tmp_path/'x.wav', np.random.default_rng(0).normal(0, .1, 48000), 16000)
-    assert len(small().predict_long(tmp_path/'x.wav', threshold=1).segments) == 0
-
-
-def test_wrong_hops_and_files(tmp_path):
-    for hop in 0, -1, 2:
-        with pytest.raises(ValueError, match='hop'): small().predict_long(example_clip(), 1, hop)
-    with pytest.raises(FileNotFoundError, match='gone'): small().predict_long(tmp_path/'gone.wav')
-    (tmp_path/'bad.wav').write_bytes(example_clip().read_bytes()[:5000])
-    with pytest.raises(AudioError, match='bad.wav'): small().predict_long(tmp_path/'bad.wav')
-
-
-MEMORY = '''
-import re, sys, numpy as np, torch
-from audio_tutorial.classifier import AudioClassifier
-from audio_tutorial.mel import MelSettings
-torch.set_num_threads(1)
-clf = AudioClassifier(MelSettings(hop_length=1024, n_mels=16), ['a', 'b'], 4, 'resnet18')
-peaks = []
-for path in sys.argv[1:]:
-    found = clf.predict_long(path, window=4, hop=4)
-    peaks.append(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])/1024)
-print(*peaks, found.seconds)
-'''
-
-
-@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='only Linux tells the peak of a process')
-def test_memory_does_not_grow_with_the_length(tmp_path):
-    "Ten minutes at 44.1 kHz, 106 MB as float32, after one"
-    minute = np.sin(np.arange(60*44100)*0.05).astype('float32')*0.3
-    for name, minutes in ('one', 1), ('ten', 10): # what a process keeps at hand levels off at once
-        with sf.SoundFile(tmp_path/f'{name}.flac', 'w', 44100, 1) as f:
-            for _ in range(minutes): f.write(minute)
-    done = subprocess.run([sys.executable, '-c', MEMORY, tmp_path/'one.flac', tmp_path/'ten.flac'],
-                          capture_output=True, text=True, check=True)
-    one, ten, seconds = map(float, done.stdout.split())
-    assert round(seconds) == 600 and ten < 1000 and ten - one < 80, (one, ten)
-
-
-def test_show_draws_a_track_for_each_label(monkeypatch):
-    from audio_tutorial import predictor
-    made = []
-    monkeypatch.setattr(predictor, '_with_player', lambda *args: made.append(args))
-    found = small().predict_long(example_clip())
-    assert isinstance(found, LongPrediction)
-    found.show(max_labels=2)
-    (fig, alt, player), = made
-    above, below, _ = fig.axes
-    assert len(below.get_yticklabels()) == 2 and above.get_title() == example_clip().name and 'saxophone' in alt
-    assert player.data.count('<audio') == 1 and len(player.data) < 150_000
-    assert '2.0 to 3.0 s' in found.play(2, 1).data
 
 
 # Saved and loaded
