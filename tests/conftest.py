@@ -1,8 +1,8 @@
 "Fixtures that several test files share"
-import os, shutil, tarfile
+import os, shutil, tarfile, zlib
 from pathlib import Path
 
-import pytest
+import numpy as np, pytest, soundfile as sf
 
 from audio_tutorial.files import thread_settings
 
@@ -14,6 +14,23 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+
+
+def tone(path, f, seconds=0.6, rate=44100):
+    "A tone in a file, stereo, with a little noise"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng, t = np.random.default_rng(zlib.crc32(path.name.encode()) + f), np.arange(int(seconds*rate))/rate
+    x = 0.3*np.sin(2*np.pi*f*t) + rng.normal(0, 0.01, len(t))
+    sf.write(path, np.stack([x, x], axis=1), rate)
+
+
+@pytest.fixture(scope='module')
+def two_tones(tmp_path_factory):
+    "Two classes with spaces in their names, in OGG at 44,100 Hz, of unequal length; four sources of two clips each"
+    root = tmp_path_factory.mktemp('data')/'my sounds'
+    for label, f in ('low tone', 200), ('high tone', 2000):
+        for i in range(8): tone(root/label/f's{i//2} {i}.ogg', f + 10*i, 0.3 + 0.1*i)
+    return root
 
 
 @pytest.fixture(scope='session')

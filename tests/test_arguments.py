@@ -16,14 +16,17 @@ from fastai.vision.all import (BCEWithLogitsLossFlat, CategoryBlock, DataBlock, 
 
 from audio_tutorial import players
 from audio_tutorial.classifier import AudioClassifier
-from audio_tutorial.cli import app, find_clips, split_clips, train_clips
+from audio_tutorial.cli import app
+from audio_tutorial.folders import find_clips, split_clips
+from audio_tutorial.train import train_clips
 from audio_tutorial.arrays import AudioError, as_number, to_mono
 from audio_tutorial.clips import as_clip, is_clip, load_clip
 from audio_tutorial.files import get_audio_files
 from audio_tutorial.players import play
-from audio_tutorial.learner import AudioBlock, LoadClip, audio_learner
+from audio_tutorial.learner import AudioBlock, audio_learner
+from audio_tutorial.transforms import LoadClip
 from audio_tutorial.mel import MelSettings
-from audio_tutorial.notes import read_table
+from audio_tutorial.folders import read_table
 
 RATE, SETTINGS = 16000, MelSettings(n_mels=32)
 

@@ -1,8 +1,8 @@
 "The command `audio-tutorial`: what it prints, writes, and says of calls that make no sense"
-import csv, io, json, os, re, subprocess, sys, tomllib
+import csv, io, json, re, subprocess, sys, tomllib
 from pathlib import Path
 
-import numpy as np, pandas as pd, pytest, soundfile as sf
+import pandas as pd, pytest
 from click.testing import CliRunner
 from conftest import tone
 
@@ -115,7 +115,7 @@ def test_unreadable_clips_exit_with_1_and_the_others_are_named(two_tones, model,
 
 def test_predict_calls_that_make_no_sense(two_tones, model, tmp_path):
     clip = two_tones/'low tone'/'s0 0.ogg'
-    for args, words in (((tmp_path, clip), 'config.json'), ((tmp_path/'no', clip), 'no two_tones'), ((model[0],), 'CLIPS'),
+    for args, words in (((tmp_path, clip), 'config.json'), ((tmp_path/'no', clip), 'no folder'), ((model[0],), 'CLIPS'),
                         ((model[0], tmp_path), 'no sound files'), ((model[0], clip, '--json', '--csv'), 'not both'),
                         ((model[0], clip, '--nonsense'), 'nonsense')):
         done = run('predict', *args)
@@ -128,9 +128,9 @@ def test_report_calls_that_make_no_sense(two_tones, tmp_path):
     (tmp_path/'empty').mkdir()
     (tmp_path/'x.csv').write_text('file\na.wav\n')
     (tmp_path/'none.csv').write_text('path\n')
-    for args, words in ((('missing',), 'no two_tones missing'), ((tmp_path/'empty',), 'no sound files'),
-                        ((tmp_path/'x.csv',), 'no column path'), ((tmp_path/'none.csv',), 'no files'), ((two_tones, '--out', tmp_path/'no'/'x.html'), 'no two_tones'),
-                        ((two_tones, '--out', tmp_path), 'is a two_tones'), ((two_tones, '--most', -1), 'most'), ((), 'FOLDER')):
+    for args, words in ((('missing',), 'no folder missing'), ((tmp_path/'empty',), 'no sound files'),
+                        ((tmp_path/'x.csv',), 'no column path'), ((tmp_path/'none.csv',), 'no files'), ((two_tones, '--out', tmp_path/'no'/'x.html'), 'no folder'),
+                        ((two_tones, '--out', tmp_path), 'is a folder'), ((two_tones, '--most', -1), 'most'), ((), 'FOLDER')):
         done = run('report', *args)
         assert done.exit_code == 2 and words in done.output and 'Traceback' not in done.output, (args, done.output)
 
