@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat, yaml
 
+import house
 from cells import code_cells, split_directives
 from chapters import BIN, COLOURS, ROOT, execute, set_environment
 from profiles import toc_pages
@@ -42,7 +43,7 @@ def stage(
     src: Path, # Folder to fill, laid out as the repository is
     executed: list, # `(name, notebook as it ran)` of every chapter
 ) -> list: # The pages to expect
-    "Lay out the sources of the book: chapters as they ran, book/, a reference page per module, measured speed"
+    "Lay out the sources of the book: chapters as they ran, book/, a reference page per module, what is measured or drawn"
     shutil.rmtree(src, ignore_errors=True)
     tools = {p.name for p in (root/"book").glob("*.py")} | {"__pycache__", "_lab"}
     shutil.copytree(root/"book", src/"book", ignore=lambda folder, names: tools & {*names})
@@ -52,8 +53,10 @@ def stage(
     found = modules([root/"nbs"/f"{name}.ipynb" for name, _ in executed])
     for module, names in found.items(): (src/f"book/api/{module}.md").write_text(api_page(module, names))
 
-    if (page := src/"book/speed.md").exists():
-        page.write_text(page.read_text().replace("<!-- reports of bench/results -->", all_reports(root/"bench/results")))
+    for page, marker, made in (("speed", "reports of bench/results", lambda: all_reports(root/"bench/results")),
+                               ("house", "picture of the rooms", lambda: house.picture(root))):
+        if (path := src/f"book/{page}.md").exists():
+            path.write_text(path.read_text().replace(f"<!-- {marker} -->", made()))
 
     toc = (src/"book/_toc.yml").read_text()
     listing = re.compile(r"^( *)- glob: book/api/\*$", re.M) # in reading order, not by the alphabet
