@@ -68,11 +68,6 @@ def _as_text(rows):
     return ''.join(f'{a:<{path}}  {b:<{label}}  {c}\n' for a, b, c in lines)
 
 # %% ../nbs/21_shell.ipynb #32962fba
-def _with_bar(rows, n):
-    "Rows, with a progress bar on the error stream of a terminal"
-    from audio_tutorial.files import progress_bar
-    return progress_bar(rows, n, 'clips', show=sys.stderr.isatty())
-
 @app.command()
 @_model()
 @click.argument('clips', metavar='CLIPS...', nargs=-1, required=True,
@@ -89,7 +84,7 @@ def predict(model, clips, as_json, as_csv):
 
     Exit status: 0 if all is well, 1 if a clip could not be read (the others
     are named all the same), 2 if the call makes no sense."""
-    from audio_tutorial.files import shown, get_audio_files
+    from audio_tutorial.files import get_audio_files, progress_bar, shown
     from audio_tutorial.onnx_classifier import load_classifier
     _calm_threads()
     if as_json and as_csv: _stop('choose --json or --csv, not both')
@@ -99,7 +94,8 @@ def predict(model, clips, as_json, as_csv):
                  for f in (get_audio_files(c) if c.is_dir() else [c])]
     except (OSError, ValueError) as e: _stop(e)
     rows = clf.rows(files)
-    if len(files) > 64: rows = _with_bar(rows, len(files))
+    if len(files) > 64 and sys.stderr.isatty():
+        rows = progress_bar(rows, len(files), 'clips')
     rows = [row | dict(path=shown(row['path'])) for row in rows]
     if as_json: click.echo(_as_json(rows, clf.vocab))
     else:
