@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft', 'tone_frequency', 'frame_count',
            'hop_for_frames', 'sound_from_magnitude', 'stft_rows', 'own_filterbank', 'smallest_settings',
-           'pitch_pattern', 'fewest_notes', 'nearest_family', 'picture_size', 'grey_picture', 'small_pictures',
-           'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity', 'better_settings',
-           'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline', 'noise_power',
-           'reversed_clips', 'better_augmentation', 'collapsed_loss', 'one_way_loss', 'pitch_blind', 'window_count',
-           'merge_labels', 'smooth_track', 'weights_size', 'same_answers', 'speaker_pattern', 'leaking_groups',
-           'best_duration']
+           'speaker_pattern', 'leaking_groups', 'pitch_pattern', 'fewest_notes', 'nearest_family', 'picture_size',
+           'grey_picture', 'small_pictures', 'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity',
+           'better_settings', 'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline',
+           'noise_power', 'reversed_clips', 'better_augmentation', 'collapsed_loss', 'one_way_loss', 'pitch_blind',
+           'window_count', 'merge_labels', 'smooth_track', 'weights_size', 'same_answers', 'best_duration']
 
 # %% ../nbs/99_check.ipynb #31d26ed9
 import io, re, tempfile
@@ -179,6 +178,32 @@ def smallest_settings(
     return told == 9 and size(answer) < to_beat, (
         f'{told} of 9 notes told apart by {size(answer):,} numbers; '
         f'`n_mels=128` takes {to_beat:,}.')
+
+# %% ../nbs/99_check.ipynb #94690076
+@_check
+def speaker_pattern(
+    answer: str, # Regular expression whose first group is the speaker
+): # Verdict
+    "Chapter 5, exercise 1"
+    for name, who in (('7_jackson_32.wav', 'jackson'),
+                      ('0_theo_4.wav', 'theo')):
+        m = re.search(answer, name)
+        if not m or not m.groups(): return False, f'No group in {name}.'
+        if m[1] != who: return False, f'It takes {m[1]!r} out of {name}.'
+    return True, 'Between the underscores.'
+
+@_check
+def leaking_groups(
+    answer, # Function from (groups, booleans) to a sorted list of groups
+): # Verdict
+    "Chapter 5, exercise 2"
+    for groups, valid, wanted in (('abab', (0, 0, 1, 0), ['a']),
+                                  ('aabb', (0, 0, 1, 1), []),
+                                  ('ccba', (1, 0, 1, 1), ['c'])):
+        got = list(answer(list(groups), list(map(bool, valid))))
+        if got != wanted:
+            return False, f'{list(groups)} with {valid} is not {got}.'
+    return True, 'None is what you want to see.'
 
 # %% ../nbs/99_check.ipynb #9a1fcbdb
 @_check
@@ -557,7 +582,7 @@ def _ten_instruments():
 def window_count(
     answer: int, # Windows of 4 s, every 3 s, in 60 s
 ): # Verdict
-    "Chapter 16, exercise 1"
+    "Chapter 17, exercise 1"
     return answer == (60 - 4)//3 + 2, ('Those that begin at a whole number '
         'of hops and fit, and the one at the end.')
 
@@ -565,7 +590,7 @@ def window_count(
 def merge_labels(
     answer, # Function from a list of labels to [(label, how many), ...]
 ): # Verdict
-    "Chapter 16, exercise 2"
+    "Chapter 17, exercise 2"
     for labels, wanted in (('aab', [('a', 2), ('b', 1)]), ('', []),
                            ('abba', [('a', 1), ('b', 2), ('a', 1)])):
         got = [tuple(s) for s in answer(list(labels))]
@@ -585,7 +610,7 @@ def _noisy_track(seed, n=300, n_labels=5):
 def smooth_track(
     answer, # Function from `(n_windows, n_labels)` to the same shape
 ): # Verdict, with the share that is right and the one to beat
-    "Chapter 16, exercise 3"
+    "Chapter 17, exercise 3"
     ours, to_beat = [], []
     for seed in range(5):
         truth, p = _noisy_track(seed)
@@ -623,35 +648,10 @@ def same_answers(
 
 # %% ../nbs/99_check.ipynb #88395d48
 @_check
-def speaker_pattern(
-    answer: str, # Regular expression whose first group is the speaker
-): # Verdict
-    "Chapter 20, exercise 1"
-    for name, who in (('7_jackson_32.wav', 'jackson'),
-                      ('0_theo_4.wav', 'theo')):
-        m = re.search(answer, name)
-        if not m or not m.groups(): return False, f'No group in {name}.'
-        if m[1] != who: return False, f'It takes {m[1]!r} out of {name}.'
-    return True, 'Between the underscores.'
-
-@_check
-def leaking_groups(
-    answer, # Function from (groups, booleans) to a sorted list of groups
-): # Verdict
-    "Chapter 20, exercise 2"
-    for groups, valid, wanted in (('abab', (0, 0, 1, 0), ['a']),
-                                  ('aabb', (0, 0, 1, 1), []),
-                                  ('ccba', (1, 0, 1, 1), ['c'])):
-        got = list(answer(list(groups), list(map(bool, valid))))
-        if got != wanted:
-            return False, f'{list(groups)} with {valid} is not {got}.'
-    return True, 'None is what you want to see.'
-
-@_check
 def best_duration(
     answer, # Function from lengths in seconds to one length
 ): # Verdict, with the seconds per clip and those to beat
-    "Chapter 20, exercise 3"
+    "Chapter 20, exercise"
     rng, ours, to_beat = np.random.default_rng(0), [], []
     for middle, spread in (1, 0.3), (3, 0.6), (8, 1):
         lengths = middle*np.exp(rng.normal(0, spread, 500))

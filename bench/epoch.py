@@ -21,7 +21,8 @@ def sound(keep):
 def block_of(block, get_items, path, batch, copies, marks):
     "Loaders of notes, each `copies` times; workers where there is a GPU, which are slower where there is none"
     import torch
-    from audio_tutorial.notes import ParentSplitter, family
+    from audio_tutorial.folders import ParentSplitter
+    from audio_tutorial.notes import family
     from fastai.vision.all import CategoryBlock, DataBlock
     return DataBlock(
         blocks=(block, CategoryBlock), splitter=ParentSplitter(), batch_tfms=marks,

@@ -241,7 +241,9 @@ def test_a_bad_file_stops_a_training_by_name_and_the_report_finds_it_before(tmp_
     from fastai.vision.all import CategoryBlock, DataBlock
     from audio_tutorial.files import get_audio_files
     from audio_tutorial.learner import AudioBlock, audio_learner
-    from audio_tutorial.notes import ParentSplitter, clip_report, family, make_notes
+    from audio_tutorial.folders import ParentSplitter
+    from audio_tutorial.report import clip_report
+    from audio_tutorial.notes import family, make_notes
     notes = make_notes(tmp_path, 12, 8, seed=0, progress=False)
     bad = sorted((notes/side).glob('*.wav'))[5]
     bad.write_bytes(bad.read_bytes()[:1000])
