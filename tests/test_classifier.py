@@ -120,8 +120,8 @@ def test_other_networks_are_refused_with_the_reason(notes):
         if isinstance(m, nn.Sequential):
             for name, child in m.named_children():
                 if isinstance(child, nn.ReLU): setattr(m, name, nn.Tanh())
-    model[0].append(nn.Tanh())
-    model[1][-1].weight.data *= 100
+    model.body.append(nn.Tanh())
+    model.head[-1].weight.data *= 100
     with pytest.raises(ValueError, match='otherwise'): AudioClassifier.from_learner(learn)
 
 
@@ -130,7 +130,7 @@ def test_a_transform_that_acts_in_validation_is_found(notes):
         order = 60
         def encodes(self, x:TensorSpectrogram): return x + torch.randn_like(x)
     learn = trained(notes, batch_tfms=[Noise()])
-    learn.model[1][-1].weight.data *= 100
+    learn.model.head[-1].weight.data *= 100
     with pytest.raises(ValueError, match='validation'): AudioClassifier.from_learner(learn)
 
 
@@ -230,10 +230,10 @@ def test_missing_files_are_named(saved):
 def test_weights_that_do_not_fit_are_refused(saved):
     file = saved/'model.safetensors'
     weights = load_file(file)
-    for wrong, words in (({k: v for k, v in weights.items() if k != '1.3.bias'}, '1.3.bias is missing'),
+    for wrong, words in (({k: v for k, v in weights.items() if k != 'head.3.bias'}, 'head.3.bias is missing'),
                          (weights | {'x': torch.zeros(1)}, 'x does not belong'),
-                         (weights | {'1.3.bias': torch.zeros(4)}, r'1.3.bias is \(4,\)'),
-                         (weights | {'1.3.bias': torch.zeros(3, dtype=torch.float64)}, '1.3.bias.*float64')):
+                         (weights | {'head.3.bias': torch.zeros(4)}, r'head.3.bias is \(4,\)'),
+                         (weights | {'head.3.bias': torch.zeros(3, dtype=torch.float64)}, 'head.3.bias.*float64')):
         save_file(wrong, file)
         with pytest.raises(ModelError, match=f'model.safetensors.*{words}'): AudioClassifier.load(saved)
 
