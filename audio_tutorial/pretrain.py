@@ -169,10 +169,10 @@ def load_body(
 
     Raises `FileNotFoundError` for a missing file, `ValueError` for one that
     is no safetensors file or holds the weights of another network."""
-    about = {}
     if isinstance(body, (str, Path)): weights, about = load_weights(body)
-    elif isinstance(body, Learner): weights = get_body(body.model).state_dict()
-    else: weights = body.state_dict()
+    else:
+        if isinstance(body, Learner): body = get_body(body.model)
+        weights, about = body.state_dict(), {}
     try: get_body(learn.model).load_state_dict(weights)
     except RuntimeError as e:
         arch = about.get('arch', 'another network')
