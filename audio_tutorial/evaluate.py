@@ -85,8 +85,8 @@ def check_groups(
     shared = sorted(map(str, set(sides[0]) & set(sides[1])))
     some = ', '.join(shared[:3]) + ', ...'*(len(shared) > 3)
     need(not shared, f'{len(shared)} of {len(set(sides[1]))} groups of the '
-         f'validation set are in the training set too: {some}. Split with '
-         'GroupSplitter.')
+         f'validation set are in the training set too: {some} '
+         'Split with GroupSplitter.')
     return pd.DataFrame(dict(items=map(len, sides),
         groups=[len(set(s)) for s in sides]), ['training', 'validation'])
 
