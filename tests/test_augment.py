@@ -105,7 +105,7 @@ def test_a_seed_leaves_torchs_random_numbers_alone(cls):
 
 @each
 def test_each_clip_has_a_draw_of_its_own(cls):
-    x, aug = batch(cls), make(cls, 0.5 if cls is Polarity else 1, seed=1)
+    x, aug = batch(cls), make(cls, 0.5 if cls.draw is Augmentation.draw else 1, seed=1)
     y = aug(x[:1].expand_as(x))
     if cls is MixClips: y = aug.drawn['share'][:, None] # equal clips mixed are equal
     assert (y != y[:1]).flatten(1).any(1).sum() > 1
