@@ -218,7 +218,8 @@ def hear(self:Predictor,
 class ModelError(ValueError):
     "A saved classifier that cannot be used; says which file and key"
 
-model_schema = 1 # raise it when an older version could misread config.json
+# Raise it when an older version cannot read what is saved; 2: parts by name
+model_schema = 2
 onnx_file = 'model.onnx' # beside config.json, if it was exported
 _kinds = dict(schema=int, arch=str, activation=str, threshold=(int, float),
               duration=(int, float), settings=dict, vocab=list, weights=str,

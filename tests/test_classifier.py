@@ -180,7 +180,7 @@ def change(folder, **keys):
 
 
 @pytest.mark.parametrize('keys, words', [
-    (dict(schema=2), 'schema is 2.*update'), (dict(schema=0), 'schema'), (dict(schema=True), 'schema'),
+    (dict(schema=3), 'schema is 3.*update'), (dict(schema=0), 'schema'), (dict(schema=True), 'schema'),
     *[({k: None}, f"{k}' is missing") for k in ('schema', 'arch', 'vocab', 'settings', 'weights', 'duration')],
     (dict(arch='resnet18'), 'missing|belong'), (dict(arch='fasterrcnn_resnet50_fpn'), 'fasterrcnn'),
     (dict(arch='os.system'), 'os.system'), (dict(arch='vit_b_16'), 'vit_b_16'), (dict(arch='googlenet'), 'googlenet'),
