@@ -267,7 +267,7 @@ def nearest_family(
 def picture_size(
     answer: tuple, # (height, width) of 3 s with n_mels=64, hop_length=128
 ): # Verdict
-    "Chapter 8, exercise 1"
+    "Chapter 9, exercise 1"
     frames = MelSettings(n_mels=64, hop_length=128).n_frames(3*16_000)
     return tuple(answer) == (64, frames), (
         'A row for every band, a column for every frame.')
@@ -276,7 +276,7 @@ def picture_size(
 def grey_picture(
     answer, # Function from dB `(n_rows, n_frames)` to a grey picture
 ): # Verdict
-    "Chapter 8, exercise 2"
+    "Chapter 9, exercise 2"
     clip, _ = load_clip(example_clip(), 16_000, offset=0.5, duration=2)
     wanted = draw_image(clip, rgb=False)
     got = np.asarray(answer(MelSettings().log_mel(clip)))
@@ -292,7 +292,7 @@ def grey_picture(
 def small_pictures(
     answer, # Function from a grey picture to the bytes of an image file
 ): # Verdict, with the bytes and those of PNG
-    "Chapter 8, exercise 3"
+    "Chapter 9, exercise 3"
     clip, rate = load_clip(example_clip(), 16_000)
     ours = to_beat = 0
     for start in range(8):
@@ -311,7 +311,7 @@ def small_pictures(
 def batch_shape(
     answer: tuple, # What 32 clips of 10 s become with n_mels=64
 ): # Verdict
-    "Chapter 9, exercise 1"
+    "Chapter 10, exercise 1"
     s = MelSettings(n_mels=64)
     right = 32, 1, 64, s.n_frames(10*s.sample_rate)
     return tuple(answer) == right, 'Clips, channels, bands, frames.'
@@ -320,7 +320,7 @@ def batch_shape(
 def own_batch_db(
     answer, # Function from powers `(batch, n_mels, n_frames)` to dB
 ): # Verdict
-    "Chapter 9, exercise 2"
+    "Chapter 10, exercise 2"
     import torch
     loudness = np.array([1, 1e-3, 1e2, 0])[:, None, None]
     powers = loudness*10**np.random.default_rng(0).uniform(-9, 0, (4, 40, 9))
@@ -331,7 +331,7 @@ def own_batch_db(
 def band_groups(
     answer: list, # First band of each group, for `n_mels=128`
 ): # Verdict, with the multiplications
-    "Chapter 9, exercise 3"
+    "Chapter 10, exercise 3"
     bank, starts = MelSettings(n_mels=128).filterbank(), list(answer)
     def cost(starts):
         total = 0
@@ -351,7 +351,7 @@ def band_groups(
 def batch_numbers(
     answer: int, # Numbers in a batch of 64 clips of 64,000 samples
 ): # Verdict
-    "Chapter 10, exercise 1"
+    "Chapter 11, exercise 1"
     s = MelSettings()
     return answer == 64*len(s.frequencies())*s.n_frames(64_000), (
         'Clips times rows times frames.')
@@ -360,7 +360,7 @@ def batch_numbers(
 def polarity(
     answer, # torch module from waveforms `(batch, n_samples)` to the same
 ): # Verdict
-    "Chapter 10, exercise 2"
+    "Chapter 11, exercise 2"
     import torch
     x = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
     given = x.clone()
@@ -392,7 +392,7 @@ def _right_by_line(settings, train, valid):
 def better_settings(
     answer: MelSettings, # Settings to compare with a plain STFT
 ): # Verdict, with both shares
-    "Chapter 10, exercise 3"
+    "Chapter 11, exercise 3"
     plain, both = MelSettings(n_fft=256, n_mels=None), []
     for seed in range(2):
         with tempfile.TemporaryDirectory() as folder:
@@ -427,7 +427,7 @@ def small_network(
 def half_width(
     answer: float, # Half of the 95 % interval of 70, 74 and 78 %, in points
 ): # Verdict
-    "Chapter 11, exercise 1"
+    "Chapter 12, exercise 1"
     from audio_tutorial.evaluate import estimate
     return abs(answer - estimate([70, 74, 78]).half) < 0.06, (
         "Student's t for three runs is 4.30; times the standard deviation, "
@@ -437,7 +437,7 @@ def half_width(
 def speaker(
     answer, # Function from a path of Speech Commands to its group
 ): # Verdict
-    "Chapter 11, exercise 2"
+    "Chapter 12, exercise 2"
     from audio_tutorial.evaluate import GroupSplitter, check_groups
     who = '0a7c2a8d', '1b4c9b89', '5c39594f', 'c0ff3300', 'yes00001'
     files = [Path(f'{word}/{s}_nohash_{i}.wav') for s in who
@@ -469,7 +469,7 @@ def _right_by_group(describe, clips, names):
 def better_baseline(
     answer, # Function from samples at 16 kHz to a few numbers
 ): # Verdict, with both shares
-    "Chapter 11, exercise 3"
+    "Chapter 12, exercise 3"
     with tempfile.TemporaryDirectory() as folder:
         notes = make_notes(folder, 200, 100, seed=9, progress=False)
         names = sorted(notes.rglob('*.wav'), key=lambda p: p.name)
@@ -485,14 +485,14 @@ def better_baseline(
 def noise_power(
     answer: float, # Mean square of noise 20 dB below a clip's 0.02
 ): # Verdict
-    "Chapter 14, exercise 1"
+    "Chapter 15, exercise 1"
     return abs(answer - 0.0002) < 1e-9, '20 dB are a hundredth of the power.'
 
 @_check
 def reversed_clips(
     answer, # Class, a kind of `Augmentation`
 ): # Verdict
-    "Chapter 14, exercise 2"
+    "Chapter 15, exercise 2"
     import torch
     x = torch.randn(20, 1000, generator=torch.Generator().manual_seed(0))
     given, back, half = x.clone(), x.flip(1), answer(p=0.5, seed=0)
@@ -510,7 +510,7 @@ def reversed_clips(
 def better_augmentation(
     answer, # torch module from waveforms `(batch, n_samples)` to the same
 ): # Verdict, with both shares
-    "Chapter 14, exercise 3"
+    "Chapter 15, exercise 3"
     import torch
     from audio_tutorial.augment import Noise
     settings, both = MelSettings(), []
@@ -534,7 +534,7 @@ def better_augmentation(
 def collapsed_loss(
     answer: float, # `nt_xent` of 64 clips, two views each, all equal
 ): # Verdict
-    "Chapter 15, exercise 1"
+    "Chapter 16, exercise 1"
     return abs(answer - np.log(127)) < 0.005, (
         'All others score the same, and a view is not compared with itself.')
 
@@ -542,7 +542,7 @@ def collapsed_loss(
 def one_way_loss(
     answer, # Function from two arrays `(n, n_numbers)` and a temperature
 ): # Verdict
-    "Chapter 15, exercise 2"
+    "Chapter 16, exercise 2"
     rng, pairs = np.random.default_rng(0), []
     for n, temperature in (4, 0.1), (9, 0.5), (30, 1):
         a, b = rng.normal(size=(2, n, 6))
@@ -557,7 +557,7 @@ def one_way_loss(
 def pitch_blind(
     answer, # Function from a spectrogram in dB to numbers
 ): # Verdict, with the share found and the one to beat
-    "Chapter 15, exercise 3"
+    "Chapter 16, exercise 3"
     pictures = [MelSettings().log_mel(play_note(who, p))
                 for who, middle in _ten_instruments()
                 for p in (middle - 3, middle + 4)]
@@ -582,7 +582,7 @@ def _ten_instruments():
 def window_count(
     answer: int, # Windows of 4 s, every 3 s, in 60 s
 ): # Verdict
-    "Chapter 17, exercise 1"
+    "Chapter 18, exercise 1"
     return answer == (60 - 4)//3 + 2, ('Those that begin at a whole number '
         'of hops and fit, and the one at the end.')
 
@@ -590,7 +590,7 @@ def window_count(
 def merge_labels(
     answer, # Function from a list of labels to [(label, how many), ...]
 ): # Verdict
-    "Chapter 17, exercise 2"
+    "Chapter 18, exercise 2"
     for labels, wanted in (('aab', [('a', 2), ('b', 1)]), ('', []),
                            ('abba', [('a', 1), ('b', 2), ('a', 1)])):
         got = [tuple(s) for s in answer(list(labels))]
@@ -610,7 +610,7 @@ def _noisy_track(seed, n=300, n_labels=5):
 def smooth_track(
     answer, # Function from `(n_windows, n_labels)` to the same shape
 ): # Verdict, with the share that is right and the one to beat
-    "Chapter 17, exercise 3"
+    "Chapter 18, exercise 3"
     ours, to_beat = [], []
     for seed in range(5):
         truth, p = _noisy_track(seed)
@@ -629,14 +629,14 @@ def smooth_track(
 def weights_size(
     answer: float, # Megabytes of 11.2 million float32 weights
 ): # Verdict
-    "Chapter 18, exercise"
+    "Chapter 19, exercise"
     return abs(answer - 44.8) < 0.1, 'Four bytes for each weight.'
 
 @_check
 def same_answers(
     answer, # Function from two arrays `(n_clips, n_labels)` to a boolean
 ): # Verdict
-    "Chapter 19, exercise"
+    "Chapter 20, exercise"
     p = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
     close = p + [[5e-5, -5e-5, 0], [0, 0, 0]]
     tie, other = [[0.50001, 0.49999, 0]], [[0.49999, 0.50001, 0]]
@@ -651,7 +651,7 @@ def same_answers(
 def best_duration(
     answer, # Function from lengths in seconds to one length
 ): # Verdict, with the seconds per clip and those to beat
-    "Chapter 20, exercise"
+    "Chapter 21, exercise"
     rng, ours, to_beat = np.random.default_rng(0), [], []
     for middle, spread in (1, 0.3), (3, 0.6), (8, 1):
         lengths = middle*np.exp(rng.normal(0, spread, 500))

@@ -1,4 +1,4 @@
-"What fastai's users may rely on: a test for each row of the table in chapter 10"
+"What fastai's users may rely on: a test for each row of the table in chapter 11"
 import subprocess
 import sys
 from pathlib import Path
@@ -260,7 +260,7 @@ ROWS = {'learn.predict': 'predict', 'dls.test_dl': 'test_dl', 'learn.show_result
 
 def test_every_row_of_the_chapter_has_a_test():
     here = Path(__file__).parent
-    chapter = nbformat.read(here.parent/'nbs'/'10_on_the_fly.ipynb', 4)
+    chapter = nbformat.read(here.parent/'nbs'/'11_on_the_fly.ipynb', 4)
     table, = [c.source for c in chapter.cells if '| fastai | for sounds |' in c.source]
     rows = [line.split('|')[1].strip() for line in table.splitlines() if line.startswith('| ')][1:]
     assert len(rows) == len(ROWS) and all(r.replace('`', '').startswith(k) for r, k in zip(rows, ROWS))

@@ -1,4 +1,4 @@
-"Chapter 8: a spectrogram as a picture, and a folder of pictures that survives whatever happens to its making"
+"Chapter 9: a spectrogram as a picture, and a folder of pictures that survives whatever happens to its making"
 import json
 import os
 import re

@@ -356,7 +356,7 @@ def test_a_confusion_opens_its_players_from_the_keyboard(visit, axe, width):
     tab = visit.tab
     tab.emulate_media(reduced_motion="reduce")  # axe would see colours half way from one theme to the other
     tab.set_viewport_size({"width": width, "height": 900})
-    visit.go("nbs/12_errors.html")
+    visit.go("nbs/13_errors.html")
     tab.locator(".confusion td button").first.focus()
     tab.keyboard.press("Enter")
     box = tab.locator(".confusion [popover]:popover-open")

@@ -1,4 +1,4 @@
-"Chapter 20: training on a table of clips"
+"Chapter 21: training on a table of clips"
 import numpy as np, pandas as pd, pytest, soundfile as sf
 from conftest import tone
 
