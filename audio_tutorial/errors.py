@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from .batches import to_float
 from .learner import in_order
 from .networks import get_body
-from .players import figure_html, play, style_html
+from .players import (figure_html, html_output, play,
+                                    style_html)
 from .transforms import TensorSpectrogram
 
 # %% ../nbs/13_errors.ipynb #b01fd78c
@@ -105,7 +106,6 @@ def play_top_losses(
     seconds: float=2.5, # How much of each clip is played
 ): # HTML with pictures and players
     "The clips with the highest loss, beside their nearest training clips"
-    from IPython.display import HTML
     dl = in_order(learn.dls.valid if dl is None else dl)
     train = in_order(learn.dls.train)
     pairs = ''
@@ -114,7 +114,7 @@ def play_top_losses(
         pairs += '<div class="clip-pair">' + ''.join(
             f'<div>{_picture(d, j, seconds, label)}</div>'
             for d, j, label in pair) + '</div>'
-    return HTML(style_html() + pairs)
+    return html_output(pairs)
 
 # %% ../nbs/13_errors.ipynb #09e70c3b
 @dispatch

@@ -16,7 +16,7 @@ from .batches import MelSpectrogram, to_float
 from .clips import show_wave
 from .mel import MelSettings
 from .networks import create_network
-from .players import figure_html, play
+from .players import figure_html, html_output, play
 from .transforms import (AudioToFloat, BatchTransform, LoadClip,
                                        TensorAudio, TensorSpectrogram)
 
@@ -132,9 +132,9 @@ def _show_clip(x, wave, label):
 
 def _show_clips(x, labels):
     "Show the first clips of a batch of spectrograms, one for each label"
-    from IPython.display import HTML, display
+    from IPython.display import display
     waves = x.waveform.float().cpu().numpy()
-    display(HTML(''.join(map(_show_clip, x, waves, labels))))
+    display(html_output(*map(_show_clip, x, waves, labels)))
 
 def _said(labels):
     "What a clip is, in a few words: one label, several, or none"

@@ -16,12 +16,12 @@ from fastcore.basics import patch
 from .arrays import as_number, channel_mean, need
 from .files import blocks, open_sound
 from .clips import as_clip, crop_or_pad, load_clip
-from .players import figure_html, play
+from .players import figure_html, html_output, play
 from .predictor import Predictor, free_name
 
 # %% ../nbs/18_recordings.ipynb #9ff27295
 def _envelope(samples, n):
-    "Least and greatest sample of `n` stretches of equal length `(2, n)`"
+    "Smallest and largest sample of `n` equal parts `(2, n)`"
     edges = np.linspace(0, len(samples), n, endpoint=False).astype(int)
     return np.stack([f.reduceat(samples, edges)
                      for f in (np.minimum, np.maximum)])
@@ -78,7 +78,7 @@ def window_borders(
     end, # Where it ends
     seconds: float, # Length of the recording
 ): # Array `(n_windows + 1,)`, in seconds
-    "Where the part of a recording that a window answers for begins and ends"
+    "Borders between the parts of a recording that windows decide about"
     middle = (np.asarray(start) + np.asarray(end))/2
     return np.r_[0, (middle[1:] + middle[:-1])/2, seconds]
 
@@ -136,7 +136,7 @@ class LongPrediction:
             clip = clip[round(start*rate):round(end*rate)]
         said = ', '.join(dict.fromkeys(self.segments.label[
             (self.segments.start < end) & (self.segments.end > start)]))
-        return play(clip, rate, f'{start:.1f} to {end:.1f} s: {said}')
+        return play(clip, rate, f'{start:.1f} to {end:.1f} s: {said}', start)
 
 # %% ../nbs/18_recordings.ipynb #17a5f018
 @patch
@@ -146,7 +146,6 @@ def show(self:LongPrediction,
     max_labels: int=10, # Draw the likeliest labels
 ): # HTML of the figure and the player
     "Waveform, a track for each label, and a player for a short part"
-    from IPython.display import HTML
     from matplotlib.figure import Figure
     fig = Figure((7, 4), layout='constrained')
     above, below = fig.subplots(2, sharex=True, height_ratios=(1, 2))
@@ -166,7 +165,7 @@ def show(self:LongPrediction,
     fig.colorbar(mesh, ax=below, label='Probability')
     alt = f'Waveform and labels over time of {self.name()}'
     player = self.play(start, seconds)
-    return HTML(figure_html(fig, alt, player, dpi=150))
+    return html_output(figure_html(fig, alt, player, dpi=150))
 
 # %% ../nbs/18_recordings.ipynb #50ddd568
 def _steps(clf, window, hop):
@@ -202,7 +201,7 @@ def predict_long(
     bs: int=32, # Windows at a time
     sample_rate: int|None=None, # Rate of an array, in Hz
 ): # `LongPrediction`: `.windows`, `.segments`, `.show()`
-    """Follow a recording, window by window, without loading a file whole
+    """Classify a recording window by window, without loading it whole
 
     It is a method of every `Predictor`. The last window ends with the
     recording. Segments merge neighbours of one label; with several labels
