@@ -102,14 +102,6 @@ def _recording(member):
     with _sample('bank.zip').open('rb') as f, zipfile.ZipFile(f) as bank:
         return sf.read(io.BytesIO(bank.read(member)), dtype='float32')[0]
 
-def _nearest(who, pitch, velocity):
-    "Key of the nearest recording: the layer first, then the zone"
-    zones = _zones()[who]
-    layer = min((v for _, v in zones if v >= velocity),
-                default=max(v for _, v in zones))
-    return min((z for z in zones if z[1] == layer),
-               key=lambda z: (abs(z[0] - pitch), -z[0]))
-
 # %% ../nbs/07_notes.ipynb #1a8b21f3
 def _loop(samples, n):
     "At least `n` samples of a recording that still sounds at its end"
@@ -125,11 +117,20 @@ def _loop(samples, n):
     return samples
 
 def _transpose(samples, semitones):
-    "Play faster or slower by so many semitones, for `note_samples`"
+    "Higher by `semitones`, for a whole note if it sounds to its end"
     speed = 2**(semitones/12)
     samples = _loop(samples, int(note_samples*speed) + 1)
     if speed == 1: return samples
     return soxr.resample(samples, note_rate*speed, note_rate)
+
+# %% ../nbs/07_notes.ipynb #8fd5b0ee
+def _nearest(who, pitch, velocity):
+    "Key of the nearest recording: the layer first, then the zone"
+    zones = _zones()[who]
+    layer = min((v for _, v in zones if v >= velocity),
+                default=max(v for _, v in zones))
+    return min((z for z in zones if z[1] == layer),
+               key=lambda z: (abs(z[0] - pitch), -z[0]))
 
 # %% ../nbs/07_notes.ipynb #aca4948a
 def _colour(samples, cutoff, tilt):
@@ -141,6 +142,7 @@ def _colour(samples, cutoff, tilt):
     spectrum = np.fft.rfft(samples, n)*gain
     return np.fft.irfft(spectrum, n)[:len(samples)]
 
+# %% ../nbs/07_notes.ipynb #a139b823
 def _die_away(samples, decay):
     "Softer by `decay` dB in every second"
     return samples*10**(-decay/20*np.arange(len(samples))/note_rate)
@@ -151,7 +153,7 @@ def _in_room(samples, reverberation):
     t = np.arange(len(samples))/note_rate
     another = np.random.default_rng(round(1000*reverberation))
     echoes = another.normal(size=len(t))*10**(-3*t/reverberation)
-    echoes = _colour(echoes, 4000, 0) # walls swallow high frequencies first
+    echoes = _colour(echoes, 4000, 0) # walls absorb high frequencies first
     wet = np.fft.irfft(np.fft.rfft(samples, n)*np.fft.rfft(echoes, n), n)
     wet = wet[:len(samples)]
     return samples + wet*samples.std()/max(3*wet.std(), 1e-9)
@@ -185,10 +187,10 @@ def play_note(
     instrument: str, # Name in `instruments()`
     pitch: int, # MIDI number, at most `reach` beyond `low` and `high`
     velocity: int=100, # How hard it is struck, 1 to 127
-    cents: float=0, # Out of tune by so many hundredths of a semitone
-    level: float=0, # Louder by so many dB
-    tilt: float=0, # Brighter by so many dB per octave
-    decay: float=0, # Dies away faster by so many dB per second
+    cents: float=0, # How far out of tune, in hundredths of a semitone
+    level: float=0, # How much louder, in dB
+    tilt: float=0, # How much brighter, in dB per octave
+    decay: float=0, # How much faster it dies away, in dB/s
     room: float=0, # Reverberation time of a room, in s; 0: none
 ): # float32 `(64000,)` at 16,000 Hz: held for 3 s, released for 1 s
     """One note, played from the nearest recording of the bank
@@ -223,7 +225,7 @@ def _acoustic_or_all(source):
 
 def split_instruments(
     seed: int=42, # Another seed is another draw
-    valid: float=1/3, # Share of each family's instruments for validation
+    valid: float=1/3, # Share of each family's instruments to hold out
     source: str='acoustic', # `acoustic`, or `all` with the synthetic ones
 ) -> tuple: # Two sorted lists of names: for training, for validation
     """Draw the instruments of both sides: no instrument is on both
@@ -267,12 +269,12 @@ def _draw(names, n, seed):
                                                decay, room)]
 
 # %% ../nbs/07_notes.ipynb #c8b25115
-def _plan(n_train, n_valid, seed, source):
+def _plan(n_train, n_valid, seed, source, take):
     "Notes of both sides: (side, (file name, arguments))"
     sides = split_instruments(seed, source=source)
     return [(side, note) for i, (side, names, n) in enumerate(
                 zip(('train', 'valid'), sides, (n_train, n_valid)))
-            for note in _draw(names, n, [seed, i])]
+            for note in _draw(names, n, [seed, i, take][:2 + bool(take)])]
 
 def _write(job):
     "Play a note into a file, which gets its name when it is complete"
@@ -282,11 +284,12 @@ def _write(job):
 
 _recipe = 2 # raise it when the same arguments come to give other sounds
 
-def _arguments(n_train, n_valid, seed, source):
+def _arguments(n_train, n_valid, seed, source, take):
     "What decides the bytes of the notes: arguments, recipe and bank"
     bank = hashlib.sha256(_sample('bank.zip').read_bytes()).hexdigest()[:8]
-    return dict(n_train=n_train, n_valid=n_valid, seed=seed, source=source,
-                recipe=_recipe, bank=bank)
+    about = dict(n_train=n_train, n_valid=n_valid, seed=seed, source=source,
+                 recipe=_recipe, bank=bank)
+    return about | dict(take=take) if take else about
 
 # %% ../nbs/07_notes.ipynb #798e79e3
 def make_notes(
@@ -296,21 +299,22 @@ def make_notes(
     seed: int=42, # The same seed gives the same bytes
     source: str='acoustic', # `acoustic`, or `all` with the synthetic ones
     progress: bool=True, # Show a progress bar
+    take: int=0, # Another take is other notes of the same instruments
 ) -> Path: # The folder
     """Play notes of the bank into `dest`: `{train,valid}/NAME.wav`
 
     WAV, PCM_16, mono, 16,000 Hz, 64,000 samples; named as NSynth's. Families
     differ by one note at most, instruments of the two sides are disjoint
-    (`split_instruments(seed)`), no note is there twice. A second call with
+    (`split_instruments(seed)`), no note occurs twice. A second call with
     the same arguments writes only what is missing. Raises `ValueError` for
     a folder that holds anything else, and for more notes than there are."""
     for name, n in ('n_train', n_train), ('n_valid', n_valid):
         need(n >= 1, f'{name} must be 1 or more, not {n}')
-    arguments = _arguments(n_train, n_valid, seed, source)
+    arguments = _arguments(n_train, n_valid, seed, source, take)
     if dest is None:
         dest = Path.home()/'.cache'/'audio_tutorial'/'-'.join(
             ['notes', *map(str, arguments.values())])
-    dest, plan = Path(dest), _plan(n_train, n_valid, seed, source)
+    dest, plan = Path(dest), _plan(n_train, n_valid, seed, source, take)
     claim_folder(dest, 'notes.json', arguments)
     for side in 'train', 'valid': (dest/side).mkdir(exist_ok=True)
     jobs = sorted((dest/side/name, note) for side, (name, note) in plan)
