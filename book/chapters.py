@@ -17,6 +17,7 @@ from bench.turns import TRAINING
 
 BIN = Path(sys.executable).parent
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+STEPS = re.compile(r"\r|\x1b\[[02]?K|[^\r\x1b]+|\x1b") # what moves the cursor of a terminal or clears its line, and text
 
 def set_environment(
     root: Path, # The repository
@@ -79,11 +80,31 @@ def fill_in(
         lines[node.lineno - 1] = new.decode()
     return "\n".join(lines)
 
+def line_shown(
+    line: str, # What a program wrote between two line feeds
+) -> str: # What of it is left in a terminal
+    "Progress bars go back to the start of their line with a carriage return, and write over it"
+    shown, at = "", 0
+    for step in STEPS.findall(line):
+        if step == "\r": at = 0
+        elif step.startswith("\x1b["): shown = "" if "2" in step else shown[:at]
+        else: shown, at = shown[:at].ljust(at) + step + shown[at + len(step):], at + len(step)
+    return shown.rstrip()
+
+def text_shown(text: str) -> str:
+    "What a terminal shows in the end; a line that was cleared goes"
+    kept = ""
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+        shown = line_shown(line.rstrip("\n")) if "\r" in line else None
+        if shown is None: kept += line
+        elif shown: kept += shown + "\n"*line.endswith("\n")
+    return kept
+
 def tidy(
     nb, # Notebook as papermill leaves it
     values: dict, # Its parameters
 ): # The same notebook
-    "Drop what differs from run to run, and show one parameters cell that holds the values of this run"
+    "Drop what differs from run to run and bars that are done; one parameters cell holds the values of this run"
     nb.metadata.pop("papermill", None)
     nb.metadata.get("language_info", {}).pop("version", None)
     nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
@@ -92,6 +113,9 @@ def tidy(
         if "parameters" in cell.metadata.get("tags", []): cell.source = fill_in(cell.source, values)
     for number, cell in enumerate(code_cells(nb), 1): # no gap where the injected cell was
         if cell.execution_count: cell.execution_count = number
+        for output in cell.outputs:
+            if output.output_type == "stream": output.text = text_shown(output.text)
+        cell.outputs = [o for o in cell.outputs if o.get("text", "some")]
         for output in cell.outputs:
             if "execution_count" in output: output.execution_count = number
     return nb

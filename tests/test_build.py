@@ -246,6 +246,29 @@ def test_skips_what_is_unchanged_and_says_so(project, capsys):
         "[1/2] one  unchanged, kept from its last good run", "[2/2] two  unchanged, kept from its last good run"]
 
 
+@pytest.mark.parametrize("text, left", [
+    ("plain\n  text  \n", "plain\n  text  \n"),
+    ("\r  0%|  | 0/2\r100%|##| 2/2\n", "100%|##| 2/2\n"),
+    ("\r 50%|# |\r         \r", ""), # cleared, as a bar that does not stay
+    ("before\n\r 50%|# |\r         \r", "before\n"),
+    ("\r 50%|# |\r         \rdone\n", "done\n"),
+    ("long line\rshort", "shortline"), # a terminal leaves the rest
+    ("long line\r\x1b[Kshort", "short"),
+    ("long line\x1b[2K\r\n", ""),
+    ("a\r\nb\r\n", "a\nb\n"),
+    ("\n\n", "\n\n"),
+])
+def test_a_bar_leaves_what_a_terminal_shows(text, left): assert chapters.text_shown(text) == left
+
+
+def test_a_page_shows_no_bar_that_is_done(project):
+    project.notebook("one", "import sys\nfor i in range(3): print(f'\\r{i}/2 done', end='', file=sys.stderr)",
+                     "print('\\r50 %\\r    \\r', end='', file=sys.stderr)\n7")
+    outputs = [c.outputs for c in cells.code_cells(project.run()[0][1])]
+    assert [o.text for o in outputs[1]] == ["2/2 done"]
+    assert [o.output_type for o in outputs[2]] == ["execute_result"]
+
+
 def test_two_chapters_run_at_a_time(project, tmp_path):
     "Each waits for a file that the other makes"
     wait = ("import time\nfrom pathlib import Path\n(Path({0!r})/{1!r}).touch()\nend = time.monotonic() + 60\n"
