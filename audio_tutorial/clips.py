@@ -19,7 +19,7 @@ from .files import blocks, open_sound, shown
 
 # %% ../nbs/01_clips.ipynb #4603f9a3
 def example_clip() -> Path: # Sound file of about 10 s, 44.1 kHz
-    "Where the saxophone phrase of chapters 1 to 4 lies"
+    "The path of the saxophone phrase of chapters 1 to 4"
     return Path(str(files('audio_tutorial')/'samples'/'saxophone.flac'))
 
 # %% ../nbs/01_clips.ipynb #81539969
@@ -67,7 +67,7 @@ def _read(f, offset, duration, dtype):
 
 # %% ../nbs/01_clips.ipynb #9d0c7b13
 def _check_part(sample_rate, offset, duration):
-    "Refuse arguments of `load_clip` that make no sense"
+    "Refuse arguments of `load_clip` that cannot be meant"
     if sample_rate is not None and not 0 < sample_rate < np.inf:
         raise ValueError(f'sample_rate must be above 0 Hz, not {sample_rate}')
     if not 0 <= offset < np.inf:
@@ -81,7 +81,7 @@ def _resampled(samples, rate, wanted):
     return crop_or_pad(soxr.resample(samples, rate, wanted), n_samples)
 
 def _warn_cancelled(path):
-    "Say that a file's mean is not what it sounds like"
+    "Warn that the mean of the channels is silent"
     warnings.warn(f'{shown(path)}: its channels cancel each other: their '
                   'mean is silent, they are not', stacklevel=3)
 
@@ -101,9 +101,9 @@ def load_clip(
     `crop_or_pad` fills up with zeros. With `keep_int16`, samples of which
     nothing has to be computed, because the file is mono, of 16 bits and at
     `sample_rate`, stay int16. Raises `FileNotFoundError` for a missing file
-    and `AudioError` for one that is empty, cut off, not decodable, not to be
-    read, no file at all, shorter than `offset`, or that holds samples that
-    are not finite. Raises `ValueError` for an odd argument."""
+    and `AudioError` for one that is empty, cut off, not decodable, not
+    readable, no regular file, shorter than `offset`, or that contains samples
+    that are not finite. Raises `ValueError` for an argument out of range."""
     _check_part(sample_rate, offset, duration)
     with open_sound(path) as f:
         rate, channels = f.samplerate, f.channels
