@@ -17,7 +17,7 @@ def reliability(
     targets, # Number of the right label `(n_clips,)`
     n_bins: int=10, # Bins of equal width
 ): # DataFrame: confidence, accuracy and clips, a row per bin with clips
-    "Mean confidence beside accuracy, for answers of similar confidence"
+    "Mean confidence and accuracy of predictions of similar confidence"
     p, y = np.asarray(probabilities), np.asarray(targets)
     sure, right = p.max(axis=1), p.argmax(axis=1) == y
     bins = np.minimum((sure*n_bins).astype(int), n_bins - 1)
@@ -44,7 +44,7 @@ def soften(
     return special.softmax(np.log(p.clip(1e-38))/temperature, axis=1)
 
 def fit_temperature(
-    probabilities, # `(n_clips, n_labels)`, of clips that did not train
+    probabilities, # `(n_clips, n_labels)`, of clips not used for training
     targets, # Number of the right label `(n_clips,)`
 ) -> float: # From 0.05 to 20
     "The temperature with the lowest cross-entropy loss"
@@ -61,7 +61,7 @@ def rejection_curve(
     probabilities, # `(n_clips, n_labels)`
     targets, # Number of the right label `(n_clips,)`
 ): # DataFrame: threshold, coverage, accuracy, from strict to lenient
-    "What is left and how much of it is right, for every threshold"
+    "How many predictions are left and right, for every threshold"
     p, y = np.asarray(probabilities), np.asarray(targets)
     sure, right = p.max(axis=1), p.argmax(axis=1) == y
     order, n = np.argsort(-sure, kind='stable'), np.arange(1, len(y) + 1)
@@ -70,9 +70,9 @@ def rejection_curve(
         keep='last', ignore_index=True)
 
 def rejection_threshold(
-    probabilities, # `(n_clips, n_labels)`, of clips that did not train
+    probabilities, # `(n_clips, n_labels)`, of clips not used for training
     targets, # Number of the right label `(n_clips,)`
-    accuracy: float=0.9, # Wanted among the answers that are left
+    accuracy: float=0.9, # Wanted among the predictions that are left
 ) -> float: # Reject below it
     """The lowest threshold that reaches an accuracy
 

@@ -26,7 +26,7 @@ from .predictor import (ModelError, Predictor, model_file,
 
 # %% ../nbs/19_classifier.ipynb #230614a0
 def _blank(arch, n_out):
-    "The network of that name, shapes alone"
+    "The network of that name, as shapes without numbers"
     known = torchvision.models.list_models(module=torchvision.models)
     if arch not in known:
         raise ValueError(f"arch is {arch!r}, which is none of torchvision's "
@@ -40,11 +40,11 @@ def _blank(arch, n_out):
 
 # %% ../nbs/19_classifier.ipynb #309e17a2
 class AudioClassifier(nn.Module, Predictor):
-    """Waveforms in, probabilities out: spectrogram, network, labels in one
+    """Waveforms in, probabilities out: spectrogram, network and labels
 
     A torch module in evaluation mode. Raises `ValueError` for labels that
-    are not different strings, for an `arch` that is no torchvision network
-    with a body, for weights that do not fit it."""
+    are not different strings, for an `arch` that is not a torchvision
+    network with a body, and for weights that do not fit it."""
     def __init__(self,
         settings: MelSettings, # Rate of the clips, frame, hop, bands, floor
         vocab, # Labels, in the order of the network's outputs
@@ -66,35 +66,39 @@ class AudioClassifier(nn.Module, Predictor):
         else: self.network = set_weights(network, weights)
         self.eval()
 
-    def forward(self,
-        x, # Waveforms `(batch, n_samples)` at `settings.sample_rate`
-    ): # Probabilities `(batch, n_labels)`
-        "Probabilities of a batch of clips"
-        return self.from_spectrograms(self.spectrogram(x))
-
-    def from_spectrograms(self,
-        x, # As from `MelSpectrogram`: `(batch, 1, n_rows, n_frames)`
-    ): # Probabilities `(batch, n_labels)`
-        "Probabilities of a batch of spectrograms"
-        scores = self.network(x)
-        if self.activation == 'sigmoid': return scores.sigmoid()
-        return scores.softmax(dim=1)
-
-    def probabilities(self,
-        clips, # Waveforms of one length, each `(n_samples,)`
-    ): # float32 array `(n, n_labels)`
-        "Probabilities of clips, as an array"
-        x = torch.from_numpy(np.stack(clips)).to(self.spectrogram.window)
-        with torch.inference_mode(): p = self.eval()(x)
-        return p.float().cpu().numpy()
-
     def extra_repr(self):
         return (f'{len(self.vocab)} labels, {self.duration} s, {self.arch}, '
                 f'{self.activation}')
 
+# %% ../nbs/19_classifier.ipynb #e3e2737c
+@patch
+def forward(self:AudioClassifier,
+    x, # Waveforms `(batch, n_samples)` at `settings.sample_rate`
+): # Probabilities `(batch, n_labels)`
+    "Probabilities of a batch of clips"
+    return self.from_spectrograms(self.spectrogram(x))
+
+@patch
+def from_spectrograms(self:AudioClassifier,
+    x, # As from `MelSpectrogram`: `(batch, 1, n_rows, n_frames)`
+): # Probabilities `(batch, n_labels)`
+    "Probabilities of a batch of spectrograms"
+    scores = self.network(x)
+    if self.activation == 'sigmoid': return scores.sigmoid()
+    return scores.softmax(dim=1)
+
+@patch
+def probabilities(self:AudioClassifier,
+    clips, # Waveforms of one length, each `(n_samples,)`
+): # float32 array `(n, n_labels)`
+    "Probabilities of clips, as an array"
+    x = torch.from_numpy(np.stack(clips)).to(self.spectrogram.window)
+    with torch.inference_mode(): p = self.eval()(x)
+    return p.float().cpu().numpy()
+
 # %% ../nbs/19_classifier.ipynb #51cb441e
 def _activation(loss_func, n):
-    "'softmax' or 'sigmoid': what belongs to a loss function"
+    "'softmax' or 'sigmoid', whichever belongs to a loss function"
     plain = {'CrossEntropyLoss': 'softmax', 'BCEWithLogitsLoss': 'sigmoid'}
     scores = torch.linspace(-1, 2, 2*max(n, 2)).view(2, -1)
     made = getattr(loss_func, 'activation', lambda x: None)(scores)
@@ -106,6 +110,7 @@ def _activation(loss_func, n):
                      f'{loss_func}: use CrossEntropyLossFlat for one label '
                      'per clip, BCEWithLogitsLossFlat for several')
 
+# %% ../nbs/19_classifier.ipynb #a24fcb80
 def _transforms(dls):
     "The spectrogram and the loading of a learner's loaders, and its labels"
     from audio_tutorial.transforms import LoadClip
@@ -123,8 +128,9 @@ def _transforms(dls):
                          'CategoryBlock or a MultiCategoryBlock')
     return mel[0].settings, load[0], [str(v) for v in vocab]
 
+# %% ../nbs/19_classifier.ipynb #74556f16
 def _provenance(learn):
-    "What the learner knows of its training"
+    "What a learner knows about its training"
     import datetime, fastai
     from audio_tutorial import __version__
     dls, kept = learn.dls, vars(learn) # by `KeepFigures`, after a training
@@ -137,6 +143,7 @@ def _provenance(learn):
         fastai=fastai.__version__, torch=torch.__version__,
         torchvision=torchvision.__version__)
 
+# %% ../nbs/19_classifier.ipynb #b9995b20
 def _item_path(tl, i):
     "The path of item `i`, as it reaches `LoadClip`"
     from audio_tutorial.transforms import LoadClip
@@ -151,7 +158,7 @@ def _compare_answers(clf, learn, n=4):
     if len(items) == 0: return # a learner that was exported has none
     dl = learn.dls.test_dl(items)
     records = [cb for cb in learn.cbs if cb.name == 'recorder']
-    with learn.no_bar(), learn.removed_cbs(records): # they begin anew
+    with learn.no_bar(), learn.removed_cbs(records): # they would start again
         scores, _ = learn.get_preds(dl=dl, act=lambda x: x)
     theirs = (scores.float().sigmoid() if clf.activation == 'sigmoid'
               else scores.float().softmax(dim=1)).numpy()
@@ -159,10 +166,12 @@ def _compare_answers(clf, learn, n=4):
     ours = clf.probabilities([clf.clip(_item_path(tl, i))
                               for i in range(len(items))])
     if (apart := np.abs(ours - theirs).max()) > 0.01:
-        raise ValueError('the learner names clips otherwise (probabilities '
-            f'up to {apart:.2g} apart): a transform acts in validation, too, '
-            f'or its network is no longer the {clf.arch} it was made as')
+        raise ValueError('the learner gives its clips other probabilities '
+            f'(up to {apart:.2g} apart): a transform acts in validation, '
+            'too, or its network was changed and is no longer the '
+            f'{clf.arch} that it was')
 
+# %% ../nbs/19_classifier.ipynb #88eaa963
 @patch(cls_method=True)
 def from_learner(cls:AudioClassifier,
     learn, # fastai `Learner`, as from `audio_learner`
@@ -172,7 +181,7 @@ def from_learner(cls:AudioClassifier,
     It gives the learner's own predictions. Raises `ValueError`, with the
     reason, for loaders without `AudioBlock`, for a loss with neither softmax
     nor sigmoid, for a network that `create_network` did not make, and for a
-    learner that answers otherwise."""
+    learner whose probabilities differ."""
     settings, load, vocab = _transforms(learn.dls)
     arch = getattr(learn.model, 'arch', None)
     if not isinstance(arch, str):
@@ -203,7 +212,7 @@ def _told(value):
                      for k, v in value.items())
 
 def _card(config):
-    "The text of the model card, by the template of the package"
+    "The text of the model card, made from the template of the package"
     training = '\n'.join(f'- {k}: {_told(v)}'
                          for k, v in config['provenance'].items())
     one = config['activation'] == 'softmax'
@@ -214,7 +223,7 @@ def _card(config):
         n_labels=len(config['vocab']), how_many='Every clip gets one label.'
         if one else 'Several labels can fit a clip.',
         labels='\n'.join(f'- {v}' for v in config['vocab']),
-        training=training or 'Nothing is known of it.')
+        training=training or 'Nothing is known about it.')
 
 # %% ../nbs/19_classifier.ipynb #7e5e8766
 @patch
@@ -245,7 +254,7 @@ def save(self:AudioClassifier,
 def load(cls:AudioClassifier,
     folder, # As `AudioClassifier.save` made it
 ): # `AudioClassifier`, on the CPU
-    """Read a saved classifier; nothing in the folder is run
+    """Read a saved classifier; no code from the folder is run
 
     Raises `FileNotFoundError` for a missing folder or file, and
     `ModelError`, naming file and key, for a newer schema, a missing key, a
@@ -262,13 +271,14 @@ def load(cls:AudioClassifier,
 
 # %% ../nbs/19_classifier.ipynb #3479bf13
 class _FromSpectrograms(nn.Module):
-    "The part of a classifier that comes after the spectrogram"
+    "The part of a classifier that follows the spectrogram"
     def __init__(self, clf):
         super().__init__()
         self.clf = clf
 
     def forward(self, x): return self.clf.from_spectrograms(x)
 
+# %% ../nbs/19_classifier.ipynb #b0e0f701
 @patch
 def to_onnx(self:AudioClassifier,
     path, # File to write, `.onnx`
@@ -291,7 +301,7 @@ def to_onnx(self:AudioClassifier,
     if not waveforms:
         model, name = _FromSpectrograms(self).eval(), 'spectrograms'
         x = self.spectrogram(x)
-    with warnings.catch_warnings(): # torch warns of its own ways
+    with warnings.catch_warnings(): # torch warns about its own code
         warnings.simplefilter('ignore')
         program = torch.onnx.export(model, (x,), dynamo=True,
             input_names=[name], output_names=['probabilities'],

@@ -23,27 +23,27 @@ def _model():
 def app(): "Classify sounds, and train a network to classify yours."
 
 def _stop(message):
-    "Say in a sentence what is wrong with what was asked for, and leave"
+    "Print what is wrong with the call, and leave with exit status 2"
     click.echo(f'audio-tutorial: {message}', err=True)
     raise click.exceptions.Exit(2)
 
 def _calm_threads():
-    "Let threads that wait sleep soon; call it before torch is imported"
+    "Let idle threads sleep soon; call it before torch is imported"
     from audio_tutorial.files import thread_settings
     for name, value in thread_settings.items():
         os.environ.setdefault(name, value)
 
-# %% ../nbs/22_shell.ipynb #6e55a86e
-def _as_json(rows, vocab):
-    "A list with a dictionary for each clip"
-    def told(row):
-        if row['error']:
-            return dict(path=row['path'], error=f"{row['error']}")
-        each = [round(float(p), 6) for p in row['probabilities']]
-        return dict(path=row['path'], label=row['label'],
-            probability=max(each), probabilities=dict(zip(vocab, each)))
-    return json.dumps([told(r) for r in rows], indent=1, ensure_ascii=False)
+# %% ../nbs/22_shell.ipynb #25d7d75b
+def _as_text(rows):
+    "Lines of path, label and probability, one below the other"
+    lines = [('path', 'label', 'probability'),
+             *((r['path'], r['label'], f"{r['probability']:.2f}")
+               for r in rows if not r['error'])]
+    if len(lines) == 1: return ''
+    path, label, _ = (max(map(len, column)) for column in zip(*lines))
+    return ''.join(f'{a:<{path}}  {b:<{label}}  {c}\n' for a, b, c in lines)
 
+# %% ../nbs/22_shell.ipynb #868d5256
 def _as_csv(rows, vocab):
     "A line for each clip, after one with the names of the columns"
     from audio_tutorial.predictor import free_name
@@ -58,14 +58,16 @@ def _as_csv(rows, vocab):
         writer.writerow([row['path'], row['label'], *numbers, row['error']])
     return file.getvalue()
 
-def _as_text(rows):
-    "Lines of path, label and probability, one below the other"
-    lines = [('path', 'label', 'probability'),
-             *((r['path'], r['label'], f"{r['probability']:.2f}")
-               for r in rows if not r['error'])]
-    if len(lines) == 1: return ''
-    path, label, _ = (max(map(len, column)) for column in zip(*lines))
-    return ''.join(f'{a:<{path}}  {b:<{label}}  {c}\n' for a, b, c in lines)
+# %% ../nbs/22_shell.ipynb #6e55a86e
+def _as_json(rows, vocab):
+    "A list with a dictionary for each clip"
+    def told(row):
+        if row['error']:
+            return dict(path=row['path'], error=f"{row['error']}")
+        each = [round(float(p), 6) for p in row['probabilities']]
+        return dict(path=row['path'], label=row['label'],
+            probability=max(each), probabilities=dict(zip(vocab, each)))
+    return json.dumps([told(r) for r in rows], indent=1, ensure_ascii=False)
 
 # %% ../nbs/22_shell.ipynb #32962fba
 @app.command()
@@ -83,7 +85,7 @@ def predict(model, clips, as_json, as_csv):
     folders of them.
 
     Exit status: 0 if all is well, 1 if a clip could not be read (the others
-    are named all the same), 2 if the call makes no sense."""
+    are classified all the same), 2 if the call makes no sense."""
     from audio_tutorial.files import get_audio_files, progress_bar, shown
     from audio_tutorial.onnx_classifier import load_classifier
     _calm_threads()
@@ -145,8 +147,8 @@ def _options(*options):
 _table_options = _options(
     click.option('--path-column', default='path', help='Column of a CSV file '
         'with the paths of the clips.'),
-    click.option('--sep', default=',', help='What stands between columns in '
-        'a CSV file; "tab" for tabulators.'))
+    click.option('--sep', default=',', help='Separator of the columns in '
+        'a CSV file; "tab" for tabs.'))
 
 # %% ../nbs/22_shell.ipynb #458a6611
 _train_options = _options(
@@ -162,7 +164,7 @@ _train_options = _options(
     click.option('--label-column', default='label', help='Column of a CSV '
         'file with the labels.'),
     click.option('--label-delim', help='Several labels per clip in the CSV '
-        'file, and what stands between them.'),
+        'file, and the separator between them.'),
     click.option('--seed', default=42, help='The same seed gives the same '
         'model.'),
     click.option('--pretrained/--no-pretrained', default=True, help='Start '
@@ -212,9 +214,9 @@ def train(source, out, epochs, valid, group, path_column, label_column, sep,
     """Train a classifier on your clips, with spectrograms made on the fly.
 
     FOLDER has a folder for each class, or is a CSV file with the columns
-    path and label, or those that you name. First says what is in the folder.
-    Clips that cannot be read are left out. Beside the model it leaves a
-    confusion matrix, confusion.png. Exit status: 0 if all is well, 1 if a
+    path and label, or those that you name. First prints a report on it.
+    Clips that cannot be read are left out. A confusion matrix is saved
+    beside the model, as confusion.png. Exit status: 0 if all is well, 1 if a
     clip could not be read, 2 if the call or the folder makes no sense."""
     from audio_tutorial.mel import MelSettings
     from audio_tutorial.train import save_confusion, train_clips
@@ -235,7 +237,7 @@ def train(source, out, epochs, valid, group, path_column, label_column, sep,
     AudioClassifier.from_learner(learn).save(out)
     save_confusion(learn, out/'confusion.png')
     if onnx: _export(out)
-    click.echo(f'Saved in {out}, with confusion.png. Now name a clip:\n'
+    click.echo(f'Saved in {out}, with confusion.png. Now classify a clip:\n'
                f'  audio-tutorial predict "{out}" CLIP')
     if n_bad: raise click.exceptions.Exit(1)
 
@@ -248,9 +250,9 @@ def train(source, out, epochs, valid, group, path_column, label_column, sep,
               help='Suspicious files that get a player.')
 @_table_options
 def report(source, out, most, path_column, sep):
-    """Say what is in a folder, and which files look wrong.
+    """Report what is in a folder, and which files look wrong.
 
-    FOLDER holds sounds at any depth, or is a CSV file with a column path,
+    FOLDER contains sounds at any depth, or is a CSV file with a column path,
     or one that you name.
     Writes a web page with players for the suspicious files. Exit status: 0
     if all is well, 1 if a file could not be read, 2 if the call makes no

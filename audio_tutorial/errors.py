@@ -24,9 +24,9 @@ from .transforms import TensorSpectrogram
 # %% ../nbs/13_errors.ipynb #b01fd78c
 def features(
     learn, # Learner of `audio_learner`
-    dl, # Loader of clips; they are described in the order of its items
+    dl, # Loader of clips; rows are in the order of its items
 ): # Tensor `(n_clips, channels)` on the CPU
-    "What the network's body makes of each clip, averaged over the picture"
+    "The feature maps of each clip, averaged over the picture"
     body = get_body(learn.model.eval())
     with torch.no_grad():
         return torch.cat([body(b[0]).as_subclass(torch.Tensor)
@@ -42,9 +42,9 @@ def examine(
     learn, # Learner of `audio_learner`, with one label or several
     dl=None, # Loader with labels; `None`: the validation set
 ): # DataFrame, a row per clip in the loader's order
-    """Every clip with its label, the answer, and the nearest training clip
+    """Each clip with its label, prediction and nearest training clip
 
-    `probability` is that of the answer; `nearest` counts in
+    `probability` is that of the prediction; `nearest` is an index of
     `learn.dls.train_ds`. Where a clip can have several labels, `label` and
     `predicted` are tuples, and `probability` is that of the likeliest."""
     dl = in_order(learn.dls.valid if dl is None else dl)
@@ -68,17 +68,17 @@ def examine(
 
 # %% ../nbs/13_errors.ipynb #ac20d055
 def _samples(dl, i):
-    "A loader's clip as the network heard it, and its rate"
+    "A clip of a loader as the network receives it, and its sample rate"
     x = dl.dataset[i][0]
     return to_float(x).numpy(), x.sample_rate
 
 def _sound(dl, i, seconds, label):
-    "Player for a loader's clip"
+    "Player for a clip of a loader"
     samples, rate = _samples(dl, i)
     return play(samples[:round(seconds*rate)], rate, label)
 
 def _labels(row):
-    "What stands above a clip, and above its nearest training clip"
+    "Titles of a clip and of its nearest training clip"
     label, predicted, nearest = map(_joined, (row.label, row.predicted,
                                               row.nearest_label))
     wrong = f', taken for {predicted}' if row.label != row.predicted else ''
@@ -92,7 +92,7 @@ def _joined(label):
 
 # %% ../nbs/13_errors.ipynb #cc2a58a6
 def _picture(dl, i, seconds, label):
-    "Spectrogram of a loader's clip, and its player"
+    "Spectrogram of a clip of a loader, and its player"
     settings = dl.one_batch()[0].settings
     fig = Figure(figsize=(3.6, 1.9), layout='constrained')
     settings.show(settings.log_mel(_samples(dl, i)[0]), ax=fig.subplots())
@@ -209,8 +209,8 @@ def _table(rows, columns, buttons):
     body = ''.join(f'<tr><th scope="row">{html.escape(str(a))}</th>' +
         ''.join(f'<td>{buttons.get((a, b), "")}</td>' for b in columns) +
         '</tr>' for a in rows)
-    return (f'<table style="{size}"><caption>Rows: what it is. Columns: what '
-        'the network said. Press a number to listen.</caption>'
+    return (f'<table style="{size}"><caption>Rows: labels. Columns: what the '
+        'network predicted. Press a number to listen.</caption>'
         f'<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody>'
         '</table>')
 
@@ -225,11 +225,11 @@ def play_confusion(
 ): # HTML that needs no server and no other file
     """A confusion matrix whose numbers open the players of their clips
 
-    Rows are labels, columns answers; where a clip can have several labels,
-    columns say whether each was found, missed, or heard where it was not.
-    Each error is followed by its nearest training clip. A clip of 1.5 s takes
-    11 KB, so the page grows with `per_cell` times the cells that are not
-    empty."""
+    Rows are labels, columns predictions. Where a clip can have several
+    labels, columns say whether each was found, was missed, or was a false
+    alarm. Each error is followed by its nearest training clip. A clip of
+    1.5 s takes 11 KB, so the page grows with `per_cell` times the cells that
+    are not empty."""
     from IPython.display import HTML
     dl = in_order(learn.dls.valid if dl is None else dl)
     train, vocab = in_order(learn.dls.train), list(learn.dls.vocab)
@@ -239,11 +239,11 @@ def play_confusion(
     for label, said, right, share, g in _cells(table, vocab, several):
         key = f'{name}-{vocab.index(label)}-{columns.index(said)}'
         what = (f'{label}, {said}' if several else
-                f'{label}, named rightly' if right else
+                f'{label}, right' if right else
                 f'{label}, taken for {said}')
-        heard = g.nlargest(per_cell, 'loss')
-        boxes += _popover(key, f'{what}: {len(heard)} of {len(g)}',
-            _players(dl, None if right else train, heard, seconds))
+        played = g.nlargest(per_cell, 'loss')
+        boxes += _popover(key, f'{what}: {len(played)} of {len(g)}',
+            _players(dl, None if right else train, played, seconds))
         buttons[label, said] = _button(key, len(g), what, share, right)
     return HTML(f'<div class="confusion">{style_html()}'
                 f'{_table(vocab, columns, buttons)}{boxes}</div>')

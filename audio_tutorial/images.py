@@ -53,9 +53,9 @@ def image_to_db(
 ): # Levels in dB from −top_db to 0, `(n_rows, n_frames)`
     """The levels in a picture, row 0 the lowest: undoes `draw_image`
 
-    From grey, levels are right to half a step of `top_db/255` dB. From
-    colour too, but for two of viridis's 256 colours, which eight bits
-    cannot tell from their neighbours: there to one and a half."""
+    From grey, levels are right to half a step of `top_db/255` dB. The same
+    is true of colour, except for two of viridis's 256 colours, which eight
+    bits cannot tell from their neighbours: there, to one and a half."""
     if not isinstance(image, np.ndarray):
         with Image.open(image) as f:
             image = np.asarray(f if f.mode == 'L' else f.convert('RGB'))
@@ -89,6 +89,7 @@ def _claim(dest, about, pictures):
     for folder in {p.parent for p in pictures}:
         folder.mkdir(parents=True, exist_ok=True)
 
+# %% ../nbs/09_images.ipynb #88b9fcfe
 def _draw_file(job, settings, rgb, duration):
     "Draw one clip into its file"
     picture, clip = job
@@ -103,8 +104,8 @@ def draw_images(
     dest, # Folder for the pictures, laid out as `source` is
     settings: MelSettings=MelSettings(), # What makes the spectrograms
     rgb: bool=True, # Viridis colours, or grey
-    duration: float|None=None, # Crop or pad clips to so many seconds
-    num_workers: int|None=None, # At a time; `None`: one per core
+    duration: float|None=None, # Crop or pad clips to this many seconds
+    num_workers: int|None=None, # Processes; `None`: one per core
     progress: bool=True, # Show a progress bar
 ) -> list: # The pictures drawn now: those that were missing
     """Draw every clip below `source` as `dest/.../NAME.png`, on all cores

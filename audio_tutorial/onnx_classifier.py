@@ -23,10 +23,11 @@ from .stft import frames
 
 # %% ../nbs/20_onnx.ipynb #c1b55005
 def _hash(file):
-    "Of a file's content"
+    "The SHA-256 hash of the content of a file, as hexadecimal digits"
     with open(file, 'rb') as f:
         return hashlib.file_digest(f, 'sha256').hexdigest()
 
+# %% ../nbs/20_onnx.ipynb #b14da3c1
 class OnnxClassifier(Predictor):
     """A saved and exported classifier, run by onnxruntime without torch
 
@@ -44,7 +45,7 @@ class OnnxClassifier(Predictor):
         except ValueError as e:
             raise ModelError(f'{folder}: config.json: {e}') from e
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1 # each core has clips of its own
+        options.intra_op_num_threads = 1 # we give each core its own clips
         try: self.session = onnxruntime.InferenceSession(file, options)
         except Exception as e: # its errors have no class in common
             raise ModelError(f'{file} is no ONNX network: {e}') from e
@@ -56,7 +57,7 @@ class OnnxClassifier(Predictor):
 # %% ../nbs/20_onnx.ipynb #c1b55006
 @patch
 def _check(self:OnnxClassifier, weights, file):
-    "Refuse a network that was exported from something else"
+    "Refuse a network that was exported from other weights"
     again = f'export it again, or delete {file.name}'
     about = self.session.get_modelmeta().custom_metadata_map
     if about.get('weights') != _hash(weights): raise ModelError(
@@ -66,8 +67,9 @@ def _check(self:OnnxClassifier, weights, file):
     (x,), (y,) = self.session.get_inputs(), self.session.get_outputs()
     if tuple(x.shape[1:]) != shape or y.shape[1] != len(self.vocab):
         raise ModelError(f'{file} was made with other settings or labels '
-                         f'than config.json has: {again}')
+                         f'than those in config.json: {again}')
 
+# %% ../nbs/20_onnx.ipynb #5d42d4db
 @patch
 def _spectrogram(self:OnnxClassifier, samples):
     "What `MelSpectrogram` makes of a clip, by numpy `(n_rows, n_frames)`"

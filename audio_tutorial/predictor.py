@@ -18,7 +18,7 @@ from .arrays import AudioError, as_number, need
 from .files import get_audio_files, progress_bar
 from .clips import (crop_or_pad, as_clip, is_clip,
                                   what_is_a_clip)
-from .players import figure_html, play
+from .players import figure_html, html_output, play
 from .mel import MelSettings
 
 # %% ../nbs/17_predict.ipynb #c1a55003
@@ -60,12 +60,13 @@ def clip(self:Predictor,
     x, # Clip: whatever `as_clip` takes
     sample_rate: int|None=None, # Rate of an array, in Hz
 ): # float32 `(n_samples,)`
-    "What the network gets of a clip; raises as `as_clip`"
+    "The part of a clip that the network gets; raises as `as_clip`"
     rate = self.settings.sample_rate
     samples, _ = as_clip(x, rate, sample_rate)
     start = max(0, len(samples) - self.n_samples)//2
     return crop_or_pad(samples, self.n_samples, start)
 
+# %% ../nbs/17_predict.ipynb #8d2b7015
 @patch
 def is_label(self:Predictor,
     p, # Probabilities `(n, n_labels)`
@@ -94,6 +95,7 @@ def free_name(
     while name in vocab: name += '_'
     return name
 
+# %% ../nbs/17_predict.ipynb #7a413de8
 @patch
 def table(self:Predictor,
     p, # Probabilities `(n, n_labels)`
@@ -165,13 +167,13 @@ def predict(self:Predictor,
     The middle of a clip is used if it is longer than `duration`.
     `predict_long` takes recordings of any length.
     A clip in memory is whatever `as_clip` takes: bytes, an open file, an
-    array, a pair `(rate, array)`, a row of a data set. A label that is named
-    like another column keeps its name; the other gets `_` behind its own.
+    array, a pair `(rate, array)`, a row of a data set. If a label has
+    the name of another column, that column gets `_` behind its name.
     Several labels are in one cell, separated by `;`. With `bad='keep'`
-    the table has a column `error`, and a clip that cannot be used gets a row
-    of its reason. Otherwise raises `AudioError` or `FileNotFoundError`
-    naming it. Raises `ValueError` for what is no clip, an empty list, and
-    an array without its rate."""
+    the table has a column `error`, which says why a clip cannot be used.
+    Otherwise such a clip raises `AudioError` or `FileNotFoundError`.
+    Raises `ValueError` for what is no clip, an empty list, and an array
+    without its rate."""
     import pandas as pd
     need(bad in ('raise', 'keep'),
          f"bad must be 'raise' or 'keep', not {bad!r}")
@@ -198,7 +200,6 @@ def hear(self:Predictor,
     top: int=3, # How many labels
 ): # HTML of the figure and the player
     "Spectrogram and likeliest labels of a clip, and a player for it"
-    from IPython.display import HTML
     from matplotlib.figure import Figure
     clip = self.clip(path, sample_rate)
     p = self.probabilities([clip])[0]
@@ -212,11 +213,11 @@ def hear(self:Predictor,
     said = f'{names[-1]}, {p[most[-1]]:.0%}'
     player = play(clip, self.settings.sample_rate, said)
     alt = f'Spectrogram and likeliest labels: {said}'
-    return HTML(figure_html(fig, alt, player, dpi=150))
+    return html_output(figure_html(fig, alt, player, dpi=150))
 
 # %% ../nbs/17_predict.ipynb #c1a5500c
 class ModelError(ValueError):
-    "A saved classifier that cannot be used; says which file and key"
+    "A saved classifier that cannot be used; names the file and the key"
 
 # Raise it when an older version cannot read what is saved; 2: parts by name
 model_schema = 2
@@ -243,16 +244,16 @@ def model_file(
 
 # %% ../nbs/17_predict.ipynb #c1a5f001
 def _check_keys(config):
-    "Refuse a configuration without a key, or with one of another kind"
+    "Refuse a configuration that lacks a key, or has a value of a wrong kind"
     need(isinstance(config, dict), 'it holds no keys')
     for key, kind in _kinds.items():
         need(key in config, f'the key {key!r} is missing')
         need(isinstance(config[key], kind)
              and not isinstance(config[key], bool),
-             f'the key {key!r} holds {config[key]!r}, which makes no sense')
+             f'the key {key!r} holds {config[key]!r}, of a wrong type')
         need(key != 'schema' or 1 <= config[key] <= model_schema,
-             f'its schema is {config["schema"]}, this version reads up to '
-             f'{model_schema}: update audio-tutorial')
+             f'its schema is {config["schema"]}, but this version reads up '
+             f'to {model_schema}: update audio-tutorial')
 
 def _read_settings(given):
     "`MelSettings` of the numbers in a configuration"
@@ -265,20 +266,20 @@ def _read_settings(given):
                   and not isinstance(value, bool))
         need(isinstance(value, str) if key == 'mel_scale' else
              number or value is None and key == 'n_mels',
-             f'the key {key!r} holds {value!r}')
+             f'the key {key!r} holds {value!r}, of a wrong type')
     return MelSettings(**given)
 
 # %% ../nbs/17_predict.ipynb #c1a5f003
 def read_config(
     folder, # Of a saved classifier
 ) -> dict: # Its keys, `settings` as `MelSettings`
-    """Read `config.json`, and check that every key is there and of its kind
+    """Read `config.json`, and check that all keys are there and fit
 
     Raises `FileNotFoundError`, and `ModelError` naming the key."""
     path = model_file(folder, 'config.json')
     try: config = json.loads(path.read_text('utf8'))
     except (ValueError, RecursionError) as e:
-        raise ModelError(f'{path} is no JSON: {e}') from e
+        raise ModelError(f'{path} is not JSON: {e}') from e
     try: _check_keys(config)
     except ValueError as e: raise ModelError(f'{path}: {e}') from e
     try: config['settings'] = _read_settings(config['settings'])

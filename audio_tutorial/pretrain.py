@@ -13,7 +13,7 @@ from .arrays import need
 from .networks import (create_network, get_body, load_weights,
                                      plain_head, save_weights)
 
-# %% ../nbs/16_pretrain.ipynb #c7b348a2
+# %% ../nbs/16_pretrain.ipynb #ab160011
 class SeveralLabels(nn.Module):
     "Loss for several labels of a clip: their cross-entropies, added up"
     def __init__(self,
@@ -39,12 +39,13 @@ class SeveralLabels(nn.Module):
                  for s, y in self._pairs(scores, targets)]
         return sum(right)/len(right)
 
+# %% ../nbs/16_pretrain.ipynb #c7b348a2
 def supervised_learner(
     dls, # Loaders: an `AudioBlock`, then a `CategoryBlock` for each label
     arch='squeezenet1_1', # torchvision network by name, or its function
     **kwargs, # For fastai's `Learner`: lr, cbs, path, ...
 ): # fastai `Learner`; its `model.body` is the one to keep
-    "A learner from random weights that names several labels at once"
+    "A learner from random weights for several labels at once"
     loss = SeveralLabels(L(dls.c))
     return Learner(dls, create_network(arch, sum(loss.sizes)),
                    loss_func=loss, metrics=loss.accuracy, **kwargs)
@@ -53,16 +54,16 @@ def supervised_learner(
 def random_view(
     x, # Spectrograms `(batch, 1, n_rows, n_frames)` from −1 to 1
     length: float=0.5, # Share of the frames that a view keeps
-    shift: int=4, # At most so many rows up or down
-    tilt: float=0.3, # Treble louder and bass softer, or back, at most
-    mask: int=8, # At most so many rows are silenced
+    shift: int=4, # Largest number of rows to move up or down
+    tilt: float=0.3, # Largest change of the top row; the bottom opposes it
+    mask: int=8, # Largest number of rows to silence
 ): # `(batch, 1, n_rows, length*n_frames)`, from −1 to 1
-    """Hear each clip of a batch another way: all draws are per clip
+    """A random view of each clip of a batch; each clip has its own draw
 
-    A stretch of the time, moved up or down in pitch, tilted in tone, and
-    with a band of rows at the floor. The input is left as it is. Raises
-    `ValueError` for a `length` that is not in (0, 1] and a mask or shift
-    that leaves no row."""
+    A part of the time, moved up or down in pitch, tilted in tone, and with
+    a band of rows at the floor. The input is not changed. Raises
+    `ValueError` for a `length` that is not in (0, 1], and for a mask and a
+    shift that leave no row."""
     n, _, rows, frames = x.shape
     need(0 < length <= 1, f'length must be in (0, 1], not {length}')
     need(0 <= mask + shift < rows, f'a shift of {shift} and a mask of {mask} '
@@ -88,7 +89,7 @@ def random_view(
 def nt_xent(
     z, # Embeddings of all views `(n_views, n_numbers)`
     clip, # Which clip each is a view of `(n_views,)`
-    temperature: float=0.1, # Smaller: the nearest strangers count more
+    temperature: float=0.1, # Smaller: similar strangers count more
 ): # The loss, a scalar
     """Contrastive loss of SimCLR: find the other view among all others
 
@@ -107,14 +108,14 @@ def pairs_found(
     z, # Embeddings of all views `(n_views, n_numbers)`
     clip, # Which clip each is a view of `(n_views,)`
 ): # Share of them, a scalar
-    "How many views have a view of the same clip for nearest neighbour"
+    "Share of views whose nearest neighbour is a view of the same clip"
     z = F.normalize(z.float())
     nearest = (z @ z.T).fill_diagonal_(-torch.inf).argmax(dim=1)
     return (clip[nearest] == clip).float().mean()
 
-# %% ../nbs/16_pretrain.ipynb #5b7fb98c
+# %% ../nbs/16_pretrain.ipynb #ab160026
 class TwoViews(Callback):
-    "Two views of each clip for a batch; the label says of which clip"
+    "Two views of each clip of a batch; the label is the clip's number"
     def __init__(self,
         view=random_view, # Function from a batch of spectrograms to views
     ): self.view = view
@@ -125,15 +126,16 @@ class TwoViews(Callback):
         self.learn.xb = torch.cat([self.view(x), self.view(x)]),
         self.learn.yb = torch.cat([clip, clip]),
 
+# %% ../nbs/16_pretrain.ipynb #5b7fb98c
 def _two_layers(n_in, n_out):
-    "The plain head with one linear layer more"
+    "The plain head with one more linear layer"
     head = plain_head(n_in, n_out)
     head[-1] = nn.Sequential(nn.Linear(n_in, n_in), nn.ReLU(),
                              nn.Linear(n_in, n_out))
     return head
 
 def contrastive_learner(
-    dls, # Loaders of an `AudioBlock`; labels are not looked at
+    dls, # Loaders of an `AudioBlock`; labels are ignored
     arch='squeezenet1_1', # torchvision network by name, or its function
     view=random_view, # Function from a batch of spectrograms to views
     temperature: float=0.1, # Of `nt_xent`
@@ -142,8 +144,8 @@ def contrastive_learner(
 ): # fastai `Learner`; its `model.body` is the one to keep
     """A learner from random weights that tells clips apart, without labels
 
-    Raises `ValueError` for loaders of one clip a batch: it has to be told
-    apart from others."""
+    Raises `ValueError` for loaders of one clip a batch, because it has to
+    be told apart from others."""
     need(dls.bs > 1, 'a batch needs two clips or more, to be told apart, not '
          f'bs={dls.bs}')
     network = create_network(arch, 128, head=_two_layers)
@@ -167,8 +169,8 @@ def load_body(
 ): # The same learner
     """Put a pretrained body under a learner's own head
 
-    Raises `FileNotFoundError` for a missing file, `ValueError` for one that
-    is no safetensors file or holds the weights of another network."""
+    Raises `FileNotFoundError` for a missing file, and `ValueError` for one
+    that is not a safetensors file or is of another network."""
     if isinstance(body, (str, Path)): weights, about = load_weights(body)
     else:
         if isinstance(body, Learner): body = get_body(body.model)

@@ -22,10 +22,11 @@ def printable(
     "A text with `?` for each character that no screen can show"
     return re.sub(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff]', '?', str(text))
 
+# %% ../nbs/90_report_page.ipynb #383d897d
 def report_summary(
     report, # As from `clip_report`
 ) -> list: # Lines of text
-    "What a report says of all its clips, in a few lines"
+    "What a report says about all its clips, in a few lines"
     good, lines = report[report.error == ''], [f'{len(report):,} clips']
     if len(good):
         lines[0] += (f', {good.seconds.sum()/60:,.1f} minutes, each '
@@ -67,6 +68,7 @@ def _drawn(samples):
     return (f'<svg viewBox="0 -1 {len(parts)} 2" preserveAspectRatio="none"'
             f' aria-hidden="true"><polygon points="{outline}"/></svg>')
 
+# %% ../nbs/90_report_page.ipynb #a3cfa85e
 def _heard(path, row, seconds=5):
     "A drawing and a player of a clip, from just before its first fault"
     start = max(row.clipped_at - 1, 0) if row.clipped else 0

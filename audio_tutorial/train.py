@@ -35,7 +35,7 @@ def readable_clips(
 
 # %% ../nbs/21_your_data.ipynb #7897254b
 def _labels(table, label_delim):
-    "Every label there is, sorted; refuse sides that do not fit"
+    "All labels, sorted; refuse what cannot be trained or validated"
     found = {}
     for side, part in table.groupby('valid'):
         texts = part.label if not label_delim else (
@@ -46,7 +46,7 @@ def _labels(table, label_delim):
          f'{", ".join(both)}: a classifier needs two or more to tell apart')
     strange = found.get(True, set()) - found.get(False, set())
     need(not strange, 'no training clip has the label '
-         f'{", ".join(sorted(strange))} of validation')
+         f'{", ".join(sorted(strange))}, which validation has')
     return sorted(both)
 
 def usual_duration(
@@ -119,10 +119,11 @@ def save_confusion(
     learn, # Learner, after training
     path, # PNG file to write
 ) -> Path: # The file
-    """Draw what the learner says of its validation clips, as a PNG
+    """Draw what the learner says about its validation clips, as a PNG
 
-    A confusion matrix; with several labels per clip, how many of the clips
-    with a label were found, and how many of those found have it."""
+    A confusion matrix. With several labels per clip: for each label, how
+    many of the clips that have it were found, and how many of the clips
+    found have it."""
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
     with learn.no_bar(): p, y = learn.get_preds()

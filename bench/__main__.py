@@ -1,7 +1,8 @@
 """Measure speed and memory side by side, print tables of ratios, and write bench/results/MACHINE.json
 
 Each library runs in a process of its own. They take turns, nobody computes beside another, and that all give the same
-numbers is asserted first. The page "How fast is it?" of the book shows the results. Run it on an idle machine."""
+numbers is asserted first. The page "How fast is it?" of the book shows the results. Run it on an idle machine.
+`python -m bench article` runs the article's experiment instead; see there."""
 import argparse, datetime, json, os, platform, re, sys, tempfile, time
 from pathlib import Path
 
@@ -146,4 +147,8 @@ def main(argv=None):
     print("\n" + tables.report(result))
     say(f"written to {os.path.relpath(file)}")
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["article"]:
+        from bench import article
+        article.main(sys.argv[2:])
+    else: main()

@@ -139,3 +139,25 @@ def test_another_begins_in_each_round():
         def turn(self): began.append(self.name)
     turns.rounds({n: Player(n) for n in "abc"}, 2, warm=1)
     assert "".join(began) == "abcbcacab"
+
+
+def test_the_articles_experiment_runs_both_ways(tmp_path):
+    from bench import article
+    article.main(["--tiny", "--repeats", "2", "--work", str(tmp_path/"work"), "--out", str(tmp_path/"article")])
+    file, = (tmp_path/"article").glob("*.json")
+    result = json.loads(file.read_text())
+    assert result["notes"] == [60, 20] and [run["way"] for run in result["runs"]] == [*article.WAYS, *article.WAYS[::-1]]
+    assert all(run["training"] > 0 and 0 <= run["accuracy"] <= 1 for run in result["runs"])
+    assert len([*(tmp_path/"work/pictures").rglob("*.png")]) == 80
+    text = tables.all_reports(tmp_path)
+    assert "60 and 20 built-in notes" in text and "2 trainings" in text and all(way in text for way in article.WAYS)
+
+
+def test_takes_share_out_the_notes_and_keep_instruments_apart(tmp_path, monkeypatch):
+    from audio_tutorial.notes import instrument
+    from bench import article
+    monkeypatch.setattr(article, "TAKE", 12)
+    train, valid = article.built_in_notes(tmp_path, 31, 11)
+    assert (len(train), len(valid)) == (31, 11) and len({f.read_bytes() for f in train}) == 31
+    assert {f.parent.parent.name for f in train} == {"take00", "take01", "take02"}
+    assert not {*map(instrument, train)} & {*map(instrument, valid)}
