@@ -43,14 +43,14 @@ def crop_or_pad(
     n_samples: int, # Length wanted
     start: int=0, # Where a crop begins
 ): # Waveform `(n_samples,)`
-    "Exactly `n_samples` from `start` on; what is missing at the end is zeros"
+    "Exactly `n_samples` from `start` on, with zeros beyond the end"
     if len(samples) == n_samples and start == 0: return samples
     part = samples[start:start + n_samples]
     return np.pad(part, (0, n_samples - len(part)))
 
 # %% ../nbs/01_clips.ipynb #fe135522
 def _read(f, offset, duration, dtype):
-    "Mono samples of an open sound file from `offset` on; do they cancel"
+    "Mono samples from `offset` on, and whether the channels cancel"
     start = int(offset*f.samplerate)
     stop = (None if duration is None
             else start + ceil(duration*f.samplerate))
@@ -147,7 +147,7 @@ def _is_array(x):
 def is_clip(
     x, # Anything
 ) -> bool: # Whether it is one clip in memory, not a path or a list of clips
-    "Whether `as_clip` takes it, and it is no path"
+    "Whether `as_clip` takes it and it is not a path"
     return (isinstance(x, (bytes, bytearray, memoryview)) or _is_array(x)
             or hasattr(x, 'read') or _pair(x) is not None
             or isinstance(x, dict) and x.get('bytes') is not None)
@@ -168,7 +168,7 @@ def as_clip(
     array_rate: int|None=None, # Rate of an array that comes without one
     keep_int16: bool=False, # As in `load_clip`
 ) -> tuple: # (samples `(n_samples,)`, sample_rate in Hz)
-    """A waveform from whatever holds one
+    """A waveform from any object that contains one
 
     An array is `(n_samples,)` or `(n_channels, n_samples)`. A pair is
     `(rate, array)` or `(array, rate)`; a row of a data set is a dictionary

@@ -50,6 +50,6 @@ def spectrum(
     frame, # Samples of one frame `(n_fft,)`
     sample_rate: int, # Samples per second, in Hz
 ) -> tuple: # (frequencies in Hz, magnitude, phase in radians)
-    "Spectrum of a frame under a Hann window: `(n_fft//2 + 1,)` each"
+    "Spectrum of a frame with a Hann window: `(n_fft//2 + 1,)` each"
     X = np.fft.rfft(frame*hann(len(frame)))
     return fft_frequencies(sample_rate, len(frame)), abs(X), np.angle(X)
