@@ -122,7 +122,7 @@ def test_other_networks_are_refused_with_the_reason(notes):
                 if isinstance(child, nn.ReLU): setattr(m, name, nn.Tanh())
     model.body.append(nn.Tanh())
     model.head[-1].weight.data *= 100
-    with pytest.raises(ValueError, match='otherwise'): AudioClassifier.from_learner(learn)
+    with pytest.raises(ValueError, match='other probabilities'): AudioClassifier.from_learner(learn)
 
 
 def test_a_transform_that_acts_in_validation_is_found(notes):

@@ -101,7 +101,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
 
 def test_show_draws_a_track_for_each_label(monkeypatch):
     made = []
-    monkeypatch.setattr(recordings, 'figure_html', lambda *args, **kwargs: made.append(args))
+    monkeypatch.setattr(recordings, 'figure_html', lambda *args, **kwargs: made.append(args) or '')
     found = small().predict_long(example_clip())
     assert isinstance(found, LongPrediction)
     found.show(max_labels=2)
