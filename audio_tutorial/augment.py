@@ -51,7 +51,7 @@ class Augmentation(nn.Module):
     def draw(self,
         x, # Batch to draw for
     ) -> dict: # Tensors, a row per clip; `on` says which clips change
-        "Draw everything random"
+        "Draw all random numbers that the batch needs"
         return dict(on=self.uniform(x) < self.p)
 
     def transform(self,
@@ -136,8 +136,8 @@ def _replay(self:Augmentation, x):
 @patch
 def rest(self:Augmentation,
     x, # Batch
-): # What it is outside training
-    "A batch that is not augmented: as it came"
+): # The batch as it is outside training
+    "A batch outside training: unchanged, unless a subclass does more"
     return x
 
 @patch
