@@ -10,6 +10,7 @@ import soxr
 import torch
 from PIL import Image
 from scipy.ndimage import uniform_filter1d
+from scipy.special import softmax
 from audio_tutorial import check
 from audio_tutorial.augment import Augmentation, Noise, Polarity
 from audio_tutorial.clips import example_clip, load_clip
@@ -108,6 +109,8 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('pitch_pattern', r'-(\d+)-\d+\.wav$', r'(\w+)_'),
     ('fewest_notes', fewest(), 100),
     ('nearest_family', lambda x: MelSettings().log_mel(x).mean(axis=1), lambda x: 0),
+    ('conv_weights', 4640, 4608),
+    ('own_softmax', softmax, lambda s: np.ones_like(s)/len(s)),
     ('picture_size', (64, 376), (376, 64)),
     ('grey_picture', grey, lambda db: grey(db)[::-1]),
     ('small_pictures', lambda p: png(p//6*6 + 3), lambda p: png(p//8*8 + 4)),
