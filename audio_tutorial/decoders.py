@@ -17,7 +17,7 @@ from .arrays import AudioError, as_float
 # %% ../nbs/92_decoders.ipynb #9b6ec50f
 @contextmanager
 def audio_errors():
-    "Whatever a library raises about a sound becomes an `AudioError`"
+    "Turn any error of a library into an `AudioError`"
     try: yield
     except AudioError: raise
     except Exception as e:
@@ -124,12 +124,12 @@ def _links(file):
 # What libsndfile's log says of a file that is shorter than its header says
 _promises = re.compile(r'^ *(?:data|SSND|BODY|riff|Data Size|Riff size) *: '
                        r'(\d+) \(should be (\d+)\)', re.M)
-# Lengths that stand for "not known": near 2 GB, 4 GB and the largest there is
+# Lengths that mean "not known": near 2 GB, 4 GB and the largest there is
 _open_lengths = ((0x7EFFFF00, 0x7F000200), (0x7FFFEF00, 0x80000200),
                  (0xFFFFF000, 0xFFFFFFFF), (2**63 - 2**32, 2**64))
 
 def _is_cut_off(log):
-    "Whether the decoder's log tells of missing data"
+    "Whether the decoder's log mentions missing data"
     return any(int(there) < int(stated) and not any(
         low <= int(stated) <= high for low, high in _open_lengths)
         for stated, there in _promises.findall(log))
