@@ -21,6 +21,7 @@ def _db(amplitude):
     "Decibels relative to full scale"
     return float(20*np.log10(amplitude)) if amplitude else -np.inf
 
+# %% ../nbs/06_report.ipynb #d791f0bc
 class _Totals:
     "What is counted and summed up in a sound, block by block"
     def __init__(self, sample_rate=1, channels=1, format='', subtype=''):
@@ -68,6 +69,7 @@ def _measured(t):
         cancel=channels_cancel(t.mono, t.top), silence=t.quiet/steps,
         content=t.digest.hexdigest())
 
+# %% ../nbs/06_report.ipynb #9c56593c
 def _measure(path, folder):
     "A row of `clip_report`"
     file = Path(os.path.relpath(path, folder)).as_posix()
