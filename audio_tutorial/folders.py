@@ -38,7 +38,7 @@ def _check_table(csv, table, path, label, group, split, label_delim):
                          f'{", ".join(sides)}')
     if (twice := table[path].duplicated()).any():
         raise ValueError(f'{csv}, {_rows(table, twice)}: a {path} that '
-                         f'stands there before, {table[path][twice].iloc[0]}')
+                         f'occurs before, {table[path][twice].iloc[0]}')
     missing = ~table[path].map(os.path.isfile)
     if missing.any():
         raise FileNotFoundError(f'{csv}, {_rows(table, missing)}: no file '
@@ -71,8 +71,8 @@ def read_table(
     label: str='label', # Column of labels
     group: str|None=None, # Column of what may not be split, if there is one
     split: str|None=None, # Column with `train`, `valid` and `test`, if any
-    label_delim: str|None=None, # What stands between several labels
-    sep: str=',', # What stands between columns
+    label_delim: str|None=None, # What separates several labels
+    sep: str=',', # What separates columns
 ): # DataFrame with the columns of the file
     """Read a table of clips and check it: for fastai's column readers
 
@@ -82,7 +82,7 @@ def read_table(
     `split`, `training`, `validation`, `val` and `dev` are understood. Raises
     `FileNotFoundError` for a missing table or
     clip, and `ValueError` for a missing column, an empty cell, a clip that
-    stands there twice and an unknown split, with the lines of the file."""
+    occurs twice and an unknown split, with the lines of the file."""
     if not (csv := Path(csv)).is_file():
         raise FileNotFoundError(f'no table {csv}')
     columns = [c for c in (path, label, group, split) if c]
@@ -155,10 +155,10 @@ def _clips_of_table(csv, path, label, label_delim, sep):
 def find_clips(
     source, # Folder of folders, one for each class; or CSV file
     group: str|None=None, # Regular expression that finds a clip's source
-    label_delim: str|None=None, # What stands between labels in a CSV file
+    label_delim: str|None=None, # What separates labels in a CSV file
     path: str='path', # Column of the CSV file with the clips' files
     label: str='label', # Column of the CSV file with their labels
-    sep: str=',', # What stands between columns in the CSV file
+    sep: str=',', # What separates columns in the CSV file
 ): # DataFrame: path, label, and what else the file has
     """A row for each clip of a folder of classes, or of a table
 
@@ -186,7 +186,7 @@ def ParentSplitter(
     train: str='train', # Name of the folder of the training items
     valid: str='valid', # Name of the folder of the validation items
 ): # Function from paths to (training indices, validation indices)
-    "Split items by the name of the folder they lie in"
+    "Split items by the name of the folder that they are in"
     def split(items):
         names = [Path(item).parent.name for item in items]
         return tuple([i for i, n in enumerate(names) if n == side]
@@ -241,7 +241,7 @@ def split_clips(
     table, # As from `find_clips`
     valid=0.2, # Share of the groups; 'COLUMN=VALUE'; or folder of classes
     seed: int=42, # Another seed is another draw
-    label_delim: str|None=None, # What stands between several labels
+    label_delim: str|None=None, # What separates several labels
     **columns, # `path`, `label` and `sep` of `find_clips`, for a `valid` CSV
 ): # The table with a column `valid`, true for validation
     """Say which clips are for validation

@@ -207,8 +207,8 @@ def test_several_labels(folder):
 @pytest.mark.parametrize('rows, header, error, said', [
     (ROWS, 'file,label,group,split,tags', ValueError, 'no column path, only file, label'),
     (ROWS, 'path,label,groups,split,tags', ValueError, 'no column group'),
-    ([*ROWS, ROWS[1]], HEADER, ValueError, 'line 6: a path that stands there before.*02.wav'),
-    ([*ROWS, './a/../a/00.wav,cat,c,train,'], HEADER, ValueError, 'line 6: a path that stands there before'),
+    ([*ROWS, ROWS[1]], HEADER, ValueError, 'line 6: a path that occurs before.*02.wav'),
+    ([*ROWS, './a/../a/00.wav,cat,c,train,'], HEADER, ValueError, 'line 6: a path that occurs before'),
     (['a/00.wav, ,rex,train,', *ROWS[1:]], HEADER, ValueError, 'line 2: no label'),
     ([',dog,rex,train,', *ROWS[1:]], HEADER, ValueError, 'line 2: no path'),
     ([*ROWS[:3], 'b/03.wav,cat,,valid,'], HEADER, ValueError, 'line 5: no group'),
