@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GroupSplitter', 'check_groups', 'repeats', 'ValidateAtEnd', 'trials', 'Estimate', 'estimate', 'summarize',
-           'paired_difference', 'mean_bands']
+           'paired_difference', 'mean_bands', 'statistical_power']
 
 # %% ../nbs/12_evaluate.ipynb #02952c63
 import itertools, warnings
@@ -29,7 +29,7 @@ def _each(items):
 def _fold(kinds, n_folds, fold, seed):
     "Indices of the groups in one fold, from the label of each group"
     # A row is a group here. StratifiedGroupKFold takes clips, but deals out
-    # large groups first: some of ours were never drawn in 200 seeds.
+    # large groups first: it never drew some of ours in 200 seeds.
     if max(Counter(kinds).values()) < n_folds: kinds = ['']*len(kinds)
     deal = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings(): # of labels with few groups
@@ -40,17 +40,17 @@ def _fold(kinds, n_folds, fold, seed):
 def GroupSplitter(
     group, # Function from an item to its group: instrument, speaker, ...
     label=None, # Function from an item to its label, to keep them balanced
-    n_folds: int=5, # One part in so many is for validation
+    n_folds: int=5, # Number of parts; one of them is for validation
     fold: int=0, # Which of the parts, from 0 on
-    seed: int=42, # Another seed is another draw
+    seed: int=42, # Other seeds draw other folds
 ): # Function from items to (training indices, validation indices)
     """Split items, or rows of a table, so that no group is on both sides
 
-    The validation sets of all folds of a seed make up the whole. `label`
-    counts where every group has one label: then each fold gets an equal
-    share of each label's groups. Raises `ValueError` for a fold that does
-    not exist, for fewer groups than folds, and for a label that would have
-    no group left to train on."""
+    Together the folds of one seed validate on every item once. If `label` is
+    given and every group has one label, each fold gets an equal share of the
+    groups of each label. Raises `ValueError` for a fold that does not exist,
+    for fewer groups than folds, and for a label that would have no group
+    left to train on."""
     need(n_folds > 1 and 0 <= fold < n_folds, f'fold {fold} of {n_folds}: '
          'folds are 2 or more, counted from 0')
     def split(items):
@@ -78,8 +78,8 @@ def GroupSplitter(
 def check_groups(
     dls, # fastai loaders, or a pair: items for training, for validation
     group, # Function from an item to its group
-): # DataFrame: items and groups on either side
-    "Raise `ValueError` when a group stands on both sides of a split"
+): # DataFrame: items and groups on each side
+    "Raise `ValueError` if a group is on both sides of a split"
     if hasattr(dls, 'train_ds'): dls = dls.train_ds.items, dls.valid_ds.items
     sides = [[group(o) for o in _each(items)] for items in dls]
     shared = sorted(map(str, set(sides[0]) & set(sides[1])))
@@ -93,14 +93,14 @@ def check_groups(
 # %% ../nbs/12_evaluate.ipynb #1845cae1
 def repeats(
     run, # Function from a seed to a dict of measurements
-    n: int=3, # How often
+    n: int=3, # Number of runs
     seed: int=42, # The first seed; the next is one higher
 ): # DataFrame, a row per repeat
-    "Measure again with other seeds: one row each"
+    "Run a measurement once for each seed"
     return pd.DataFrame([dict(seed=s, **run(s)) for s in range(seed, seed+n)])
 
 class ValidateAtEnd(Callback):
-    "Validate after the last epoch alone: one figure per training, sooner"
+    "Skip the validation after all epochs but the last, to save time"
     def before_validate(self):
         if self.epoch < self.n_epoch - 1: raise CancelValidException
 
@@ -118,7 +118,7 @@ def trials(
     return pd.concat([rows(**dict(zip(settings, values)))
                       for values in every], ignore_index=True)
 
-# %% ../nbs/12_evaluate.ipynb #801ac77f
+# %% ../nbs/12_evaluate.ipynb #0ff28acc
 class Estimate(NamedTuple):
     "A mean and its interval; `f'{e:.1%}'` gives `82.1% ± 3.0%`"
     mean: float # Over the runs
@@ -129,6 +129,11 @@ class Estimate(NamedTuple):
         mean = format(self.mean, spec)
         if np.isnan(self.half): return mean
         return f'{mean} ± {format(self.half, spec.lstrip("+"))}'
+
+# %% ../nbs/12_evaluate.ipynb #801ac77f
+def _t(n, confidence):
+    "Student's factor for the standard error of `n` runs"
+    return stats.t.ppf((1 + confidence)/2, n - 1)
 
 def estimate(
     values, # One measurement from each run
@@ -142,11 +147,10 @@ def estimate(
     need(len(x) and np.isfinite(x).all(), f'cannot average {x.tolist()}')
     half = np.nan
     if len(x) > 2:
-        t = stats.t.ppf((1 + confidence)/2, len(x) - 1)
-        half = t*x.std(ddof=1)/np.sqrt(len(x))
+        half = _t(len(x), confidence)*x.std(ddof=1)/np.sqrt(len(x))
     return Estimate(float(x.mean()), float(half), len(x))
 
-# %% ../nbs/12_evaluate.ipynb #ecea7bb0
+# %% ../nbs/12_evaluate.ipynb #80f2391c
 def _per_seed(table, by, value):
     "A row per seed, a column per setting: folds are averaged"
     return table.pivot_table(index='seed', columns=by, values=value,
@@ -162,17 +166,19 @@ def summarize(
     return pd.DataFrame([estimate(wide[c].dropna()) for c in wide],
                         wide.columns)
 
+# %% ../nbs/12_evaluate.ipynb #ecea7bb0
 def paired_difference(
     table, # From `trials`
     by: str, # Setting to compare
     first, # A value of it
     second, # Another value
     value: str='accuracy', # Measurement to compare
+    confidence: float=0.95, # How often such an interval holds the truth
 ) -> Estimate: # Of the second minus the first
     """Compare two settings seed by seed
 
-    What a seed draws is the same for both, so that its luck cancels.
-    Raises `ValueError` when a seed ran with one setting only."""
+    What a seed draws is the same for both, so its luck cancels. Raises
+    `ValueError` when a seed ran with one setting only."""
     wide = _per_seed(table, by, value)
     for name in first, second:
         need(name in wide, f'no runs with {by}={name!r}, only {list(wide)}')
@@ -180,16 +186,40 @@ def paired_difference(
     alone = pair.index[pair.isna().any(axis=1)].tolist()
     need(not alone, f'{first!r} and {second!r} were not run with the same '
          f'seeds: see {alone}')
-    return estimate(pair[second] - pair[first])
+    return estimate(pair[second] - pair[first], confidence)
 
 # %% ../nbs/12_evaluate.ipynb #8ba42901
 def mean_bands(
     files, # Paths of sound files
     settings: MelSettings=MelSettings(), # Of the spectrogram
 ): # Array `(n_files, n_mels)`: levels in dB
-    "Each clip's log-mel picture averaged over time; raises as `load_clip`"
+    """The log-mel spectrogram of each clip, averaged over time
+
+    Raises what `load_clip` raises."""
     mel, rows = MelSpectrogram(settings), []
     for f in files:
         clip = torch.from_numpy(load_clip(f, settings.sample_rate)[0])
         rows.append(settings.unscale(mel(clip[None])[0, 0]).mean(dim=1))
     return torch.stack(rows).numpy()
+
+# %% ../nbs/12_evaluate.ipynb #41672695
+def statistical_power(
+    difference: float, # True difference between two settings
+    spread: float, # Standard deviation of the difference between seeds
+    n: int, # Pairs of runs in an experiment, 3 or more
+    confidence: float=0.95, # Of the interval that decides
+    draws: int=10_000, # Simulated experiments
+    seed: int=42, # Makes the draws repeatable
+) -> float: # Share of experiments that find it, from 0 to 1
+    """How often an experiment of `n` pairs finds a true difference
+
+    It is found when the interval of `estimate` leaves out zero on the right
+    side. The differences of an experiment are drawn from a normal
+    distribution. Raises `ValueError` for fewer than three pairs, and for a
+    spread that is negative."""
+    need(n > 2, f'{n} pairs give no interval: take 3 or more')
+    need(spread >= 0, f'a spread cannot be negative: {spread}')
+    x = np.random.default_rng(seed).normal(abs(difference), spread,
+                                           (draws, n))
+    half = _t(n, confidence)*x.std(axis=1, ddof=1)/np.sqrt(n)
+    return float((x.mean(axis=1) > half).mean())

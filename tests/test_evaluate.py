@@ -4,10 +4,12 @@ import pandas as pd
 import pytest
 import torch
 from fastai.vision.all import CategoryBlock, DataBlock, RandomSplitter
+from scipy import stats
 
 from audio_tutorial.clips import load_clip
 from audio_tutorial.evaluate import (Estimate, GroupSplitter, ValidateAtEnd, check_groups, estimate, mean_bands,
-                                     paired_difference, repeats, summarize, trials)
+                                     paired_difference, repeats, statistical_power, summarize,
+                                     trials)
 from audio_tutorial.files import get_audio_files
 from audio_tutorial.learner import AudioBlock, audio_learner
 from audio_tutorial.mel import MelSettings
@@ -157,3 +159,29 @@ def test_pairs_cancel_what_the_seeds_share():
 def test_mean_bands_are_those_of_the_reference(dls):
     files = dls.valid_ds.items[:2]
     assert np.allclose(mean_bands(files)[1], MelSettings().log_mel(load_clip(files[1])[0]).mean(1))
+
+
+# Power
+
+@pytest.mark.parametrize('n, confidence', [(4, 0.95), (8, 0.95), (8, 0.983), (30, 0.95)])
+@pytest.mark.parametrize('difference', [0, 0.02, 0.05])
+def test_power_is_that_of_the_t_test(n, confidence, difference):
+    t = stats.t.ppf((1 + confidence)/2, n - 1)
+    exact = stats.nct.sf(t, n - 1, difference/0.04*np.sqrt(n))
+    assert statistical_power(difference, 0.04, n, confidence) == pytest.approx(exact, abs=0.02)
+
+
+def test_power_does_not_depend_on_the_sign_and_is_repeatable():
+    down, up, clear = (statistical_power(d, s, 5, draws=500) for d, s in ((-0.03, 0.04), (0.03, 0.04), (0.03, 0.01)))
+    assert down == up < clear
+
+
+def test_an_experiment_without_an_interval_has_no_power():
+    with pytest.raises(ValueError, match='2 pairs'): statistical_power(0.02, 0.04, 2)
+    with pytest.raises(ValueError, match='negative'): statistical_power(0.02, -0.04, 3)
+
+
+def test_more_confidence_is_a_wider_interval():
+    table = trials(lambda seed, way: dict(accuracy=seed*(1 + (way == 'b'))), 4, 0, way='ab')
+    usual, more = (paired_difference(table, 'way', 'a', 'b', confidence=c) for c in (0.95, 0.99))
+    assert usual == paired_difference(table, 'way', 'a', 'b') and more.mean == usual.mean and more.half > usual.half
