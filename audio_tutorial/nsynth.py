@@ -87,6 +87,7 @@ def _place(member):
          f'{member.name!r} is a link or leads out of the folder')
     return place
 
+# %% ../nbs/97_nsynth.ipynb #814f88bd
 def _unpack(archive, folder, acoustic, n_notes, progress):
     "Notes and `examples.json` of NSynth's archive into `folder`, checked"
     shutil.rmtree(folder, ignore_errors=True)
