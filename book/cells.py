@@ -7,7 +7,7 @@ TAGS = {"hide": "remove-cell", "default_exp": "remove-cell", "hide_input": "remo
         "output: false": "remove-output", "eval: false": "skip-execution", "code-fold: true": "hide-input",
         "warning: false": "remove-stderr"}
 FIGURE = ("label", "fig-cap", "fig-alt")
-KNOWN = {*(k.split(":")[0] for k in TAGS), *FIGURE, "export", "exports", "exporti"}
+KNOWN = {*(k.split(":")[0] for k in TAGS), *FIGURE, "code-summary", "export", "exports", "exporti"}
 
 def code_cells(nb):
     "The code cells that stand in the notebook itself, without the one that papermill injects"
@@ -42,10 +42,12 @@ def prepare(
         tags = [TAGS.get(k) or TAGS.get(f"{k}: {v}") for k, v in found.items()]
         if "skip-execution" in tags and "%pip install" in source: # only Colab needs it
             tags.append("hide-input")
-            cell.metadata["mystnb"] = {"code_prompt_show": "Install (Colab)", "code_prompt_hide": "Install (Colab)"}
+            found["code-summary"] = "Install (Colab)"
+        if summary := found.get("code-summary"): # above code that is folded
+            cell.metadata["mystnb"] = {"code_prompt_show": summary, "code_prompt_hide": summary}
         cell.metadata["tags"] = [*cell.metadata.get("tags", []), *filter(None, tags)]
         if given:
-            cell.metadata["mystnb"] = {"figure": {"name": found["label"], "caption": found["fig-cap"]},
-                                       "image": {"alt": found["fig-alt"]}}
+            cell.metadata.setdefault("mystnb", {}).update(
+                figure={"name": found["label"], "caption": found["fig-cap"]}, image={"alt": found["fig-alt"]})
         cell.source = source
     return nb

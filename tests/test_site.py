@@ -269,7 +269,7 @@ def test_page(page, width, contexts, address, axe):
     visit = Visit(tab, address)
     visit.go(page)
     if page == "index.html":
-        tab.wait_for_url(re.compile(r"/book/"))
+        tab.wait_for_url(re.compile(r"/nbs/00_start"))
     scroll, client, wide = tab.evaluate(OVERFLOW)
     if scroll > client:
         visit.problems.append(f"{scroll} px wide on a screen of {client} px: {wide}")
@@ -282,7 +282,7 @@ def test_page(page, width, contexts, address, axe):
 
 def test_search_finds_a_word(visit):
     "From the search box of the start page to a list of pages"
-    tab = visit.go("book/intro.html")
+    tab = visit.go("nbs/00_start.html")
     tab.keyboard.press("Control+k")
     box = tab.locator("#pst-search-dialog input[type=search]")
     box.wait_for(state="visible", timeout=5000)
@@ -311,11 +311,27 @@ def test_a_player_plays(visit):
     fail_if(visit.problems, page)
 
 
+@pytest.mark.parametrize("page", ["nbs/00_start.html", "nbs/11_on_the_fly.html"])
+def test_a_cursor_follows_the_sound(visit, page):
+    "In the page as the book has it; the rest of what the cursor does is in test_players.py"
+    tab = visit.go(page)
+    part = tab.evaluate("""async () => {
+        const picture = document.querySelector('.sound-picture'), audio = picture.nextElementSibling.querySelector('audio')
+        const area = picture.querySelector('.sound-axes'), line = area.firstChild
+        if (!(audio.duration > 0)) await new Promise(r => audio.addEventListener('loadedmetadata', r, {once: true}))
+        audio.currentTime = audio.duration/2
+        await new Promise(r => audio.addEventListener('seeked', () => requestAnimationFrame(r), {once: true}))
+        const [a, b] = [area, line].map(e => e.getBoundingClientRect())
+        return (b.left + b.width/2 - a.left)/a.width }""")
+    assert abs(part - 0.5) < 0.02, f"half of the sound is at {part:.2f} of the picture"
+    fail_if(visit.problems, page)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_theme_button_turns_the_page_dark(visit, width):
     tab = visit.tab
     tab.set_viewport_size({"width": width, "height": 900})
-    visit.go("book/intro.html")
+    visit.go("nbs/00_start.html")
     seen = {}
     for _ in range(4):
         tab.locator(".theme-switch-button:visible").first.click()
@@ -331,11 +347,11 @@ def test_theme_button_turns_the_page_dark(visit, width):
 
 
 def test_next_button_works(visit):
-    tab = visit.go("book/intro.html")
+    tab = visit.go("nbs/00_start.html")
     tab.locator("a.right-next").click()
-    tab.wait_for_url(re.compile(r"/nbs/"))
+    tab.wait_for_url(re.compile(r"/nbs/01_"))
     tab.locator("a.left-prev").click()
-    tab.wait_for_url(re.compile(r"/book/intro"))
+    tab.wait_for_url(re.compile(r"/nbs/00_start"))
     fail_if(visit.problems, "previous and next")
 
 
@@ -343,7 +359,7 @@ def test_phone_menu_opens(visit):
     "At phone width the table of contents is behind a button"
     tab = visit.tab
     tab.set_viewport_size({"width": 400, "height": 900})
-    visit.go("book/intro.html")
+    visit.go("nbs/00_start.html")
     link = tab.locator("nav.bd-docs-nav a:visible")
     assert link.count() == 0, "the menu covers the page from the start"
     tab.locator("button.primary-toggle:visible").first.click()
