@@ -200,6 +200,20 @@ def test_the_keyboard_does_it_all(visit):
     assert paused(tab) == [True]
 
 
+def test_a_frame_around_the_picture_moves_nothing(visit):
+    "Themes put padding and borders around images"
+    tab = visit.show(html_output(block(fig=figure(seconds=8))))
+    tab.add_style_tag(content=".sound-picture img {padding: 10px 30px; border: 5px solid; margin: 7px; display: block}")
+    tab.wait_for_timeout(100)
+    area, image = (tab.locator(s).bounding_box() for s in (".sound-axes", ".sound-picture img"))
+    left, top, w, h, *_ = json.loads(tab.locator(".sound-picture").get_attribute("data-axes"))[0]
+    width, height = image["width"] - 70, image["height"] - 30
+    assert [area["x"] - image["x"], area["width"]] == pytest.approx([35 + left*width, w*width], abs=1)
+    assert [area["y"] - image["y"], area["height"]] == pytest.approx([15 + top*height, h*height], abs=1)
+    click(tab, 0.25)
+    assert times(tab)[0] == pytest.approx(2, abs=0.5)
+
+
 def test_nothing_happens_where_there_is_no_player(visit):
     without = html_output(block())
     without.data = re.sub(r"<figure.*?</figure>", "", without.data)

@@ -28,13 +28,23 @@
     slider.ariaLabel = `Position in the sound: ${audio.ariaLabel}`
     slider.dataset.lmSuppressShortcuts = true // JupyterLab's own keys
 
+    function inside() { // the image without border and padding
+      const style = getComputedStyle(image)
+      const [top, right, bottom, left] = ['Top', 'Right', 'Bottom', 'Left']
+        .map(side => parseFloat(style[`padding${side}`]))
+      return {x: image.clientLeft + left, y: image.clientTop + top,
+              width: image.clientWidth - left - right,
+              height: image.clientHeight - top - bottom}
+    }
+
     function fit() { // the areas to the picture, whatever its size
+      const box = inside()
       axes.forEach(([left, top, width, height], i) => {
         const style = areas[i].style
-        style.left = `${image.offsetLeft + left*image.offsetWidth}px`
-        style.top = `${image.offsetTop + top*image.offsetHeight}px`
-        style.width = `${width*image.offsetWidth}px`
-        style.height = `${height*image.offsetHeight}px`
+        style.left = `${image.offsetLeft + box.x + left*box.width}px`
+        style.top = `${image.offsetTop + box.y + top*box.height}px`
+        style.width = `${width*box.width}px`
+        style.height = `${height*box.height}px`
       })
     }
 
@@ -67,9 +77,9 @@
     const play = () => audio.play().catch(() => {})
 
     picture.addEventListener('click', event => {
-      const box = image.getBoundingClientRect()
-      const x = (event.clientX - box.left)/box.width
-      const y = (event.clientY - box.top)/box.height
+      const outer = image.getBoundingClientRect(), box = inside()
+      const x = (event.clientX - outer.left - box.x)/box.width
+      const y = (event.clientY - outer.top - box.y)/box.height
       const i = axes.findIndex(([left, top, width, height]) =>
         x >= left && x <= left + width && y >= top && y <= top + height)
       if (i < 0) return
@@ -97,7 +107,9 @@
     })
     for (const event of ['seeking', 'pause', 'timeupdate', 'durationchange'])
       audio.addEventListener(event, move)
-    new ResizeObserver(fit).observe(image)
+    const sizes = new ResizeObserver(fit)
+    sizes.observe(image, {box: 'border-box'})
+    sizes.observe(picture)
     fit()
     move()
   }
