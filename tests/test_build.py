@@ -79,7 +79,7 @@ def shown(nb):
 def built(tmp_path_factory):
     "The small project, built by the command"
     p = Project(tmp_path_factory.mktemp("built"))
-    p.notebook("one", NUMBERS, "#| label: fig-line\n#| fig-cap: A \"line\": it goes up\n"
+    p.notebook("one", NUMBERS, "#| code-fold: true\n#| code-summary: How it is drawn\n#| label: fig-line\n#| fig-cap: A \"line\": it goes up\n"
                "#| fig-alt: A line, rising: from 0\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]);")
     command = [sys.executable, ROOT/"book/build.py", "--root", p.root, "--profile", "quick", "--out", "out"]
     p.done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "agg"})
@@ -103,6 +103,7 @@ def test_figure_has_caption_and_alt(built):
     page = (built.root/"out/html/nbs/one.html").read_text()
     assert 'alt="A line, rising: from 0"' in page
     assert re.search(r'id="fig-line".*<figcaption>.*it goes up', page, re.S)
+    assert "How it is drawn" in page and "code-summary" not in page # above the code that is folded
 
 
 def test_links_come_from_the_one_address(built):

@@ -57,17 +57,22 @@ def copy(tmp_path):
     return tmp_path
 
 
+def ran(visit, chapter, token):
+    "A chapter in JupyterLab, after all its cells have run"
+    tab = visit.go(f"lab/tree/{chapter}.ipynb?token={token}")
+    tab.get_by_text("Audio tutorial | Idle").wait_for(timeout=90_000)
+    tab.get_by_role("menuitem", name="Run", exact=True).click()
+    tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    tab.wait_for_function(STARTED, timeout=60_000)
+    tab.wait_for_function(FINISHED, timeout=240_000)
+    return visit
+
+
 def test_a_chapter_runs_in_the_lab(copy, browser):
     with (running(copy, "--profile", "short") as (address, token),
           browser.new_context(viewport={"width": 1400, "height": 900}) as context):
-        tab = context.new_page()
-        visit = Visit(tab, address)
-        visit.go(f"lab/tree/01_clips.ipynb?token={token}")
-        tab.get_by_text("Audio tutorial | Idle").wait_for(timeout=90_000)
-        tab.get_by_role("menuitem", name="Run", exact=True).click()
-        tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        tab.wait_for_function(STARTED, timeout=60_000)
-        tab.wait_for_function(FINISHED, timeout=240_000)
+        visit = ran(Visit(context.new_page(), address), "01_clips", token)
+        tab = visit.tab
         said = "\n".join(tab.locator(".jp-OutputArea-output").all_text_contents())
         wrong = tab.locator("[data-mime-type$='.error'], [data-mime-type$='.stderr']").all_text_contents()
         visit.problems += [s for s in wrong if not s.startswith("Warning: Xing")] # libsndfile's, of a file that was joined
@@ -82,6 +87,27 @@ def test_a_chapter_runs_in_the_lab(copy, browser):
     fail_if(visit.problems, "01_clips.ipynb in JupyterLab")
     assert not [p for p in (copy/"nbs").iterdir() if p.suffix != ".ipynb" and p.name != ".ipynb_checkpoints"]
     assert (copy/"_build/lab/01_clips/mono.wav").exists()
+
+
+def test_a_cursor_works_in_the_lab(copy, browser):
+    "The script comes with the output, and the keys of the cursor are not those of the notebook"
+    with (running(copy) as (address, token),
+          browser.new_context(viewport={"width": 1400, "height": 900}) as context):
+        visit = ran(Visit(context.new_page(), address), "94_players", token)
+        tab = visit.tab
+        picture = tab.locator(".sound-picture").first
+        picture.scroll_into_view_if_needed(timeout=5_000)
+        slider = tab.get_by_role("slider", name="Position in the sound: A tone that rises").first
+        slider.focus()
+        for _ in range(2): slider.press("PageUp")
+        tab.wait_for_timeout(300)
+        part = slider.evaluate("s => parseFloat(s.firstChild.style.left)/100")
+        assert part == pytest.approx(0.5, abs=0.05)
+        assert slider.evaluate("s => s === document.activeElement"), "the notebook has taken the keys"
+        box = slider.bounding_box()
+        tab.mouse.click(box["x"] + box["width"]/4, box["y"] + box["height"]/2)
+        tab.wait_for_function("[...document.querySelectorAll('.sound-picture + * audio')].some(a => !a.paused)")
+    fail_if(visit.problems, "94_players.ipynb in JupyterLab")
 
 
 def started(monkeypatch, *options):
