@@ -49,9 +49,9 @@ def create_body(
 
     For `n_in=1` the first convolution's weights are summed up over its
     three channels. `pretrained=True` lets torchvision fetch the weights,
-    once; or give the path of a file of them. Raises `OSError` where they cannot be
-    fetched or read, `ValueError` for a file that does not fit, for networks
-    without such a part, and for other `n_in` and `first`."""
+    once; or give the path of a file of them. Raises `OSError` where they
+    cannot be fetched or read, `ValueError` for a file that does not fit,
+    for networks without such a part, and for other `n_in` and `first`."""
     name = arch if isinstance(arch, str) else arch.__name__
     need(n_in in (1, 3), f'n_in must be 1 or 3, not {n_in}')
     need(first in ('sum', 'mean'),

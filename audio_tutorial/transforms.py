@@ -139,7 +139,7 @@ class BatchTransform(Transform):
 
     With an `order` below 50 it acts before `MelSpectrogram`, above 50 after
     it. A module that draws random numbers acts in training only, even if
-    it has no evaluation mode; `train_only` decides for one that draws none."""
+    it has no evaluation mode; `train_only` decides for the others."""
     def __new__(cls, *args, **kwargs):
         # fastai merges transforms of one class: give each a class of its own
         return super().__new__(type(cls.__name__, (cls,), {}))
