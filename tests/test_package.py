@@ -104,6 +104,13 @@ def test_lines_fit_a_phone(notebook):
 
 
 @each_notebook
+def test_links_to_chapters_have_their_numbers(notebook):
+    links = re.findall(r"\[(?:[Cc]hapters? )?(\d+)\]\((\d\d)_(\w+\.ipynb)", "\n".join(source(notebook, "markdown")))
+    assert [link for link in links if int(link[0]) != int(link[1])] == []
+    assert [link for link in links if not (notebook.parent/f"{link[1]}_{link[2]}").exists()] == []
+
+
+@each_notebook
 def test_declares_seed(notebook): assert "seed" in profiles.declared(notebook)
 
 

@@ -13,6 +13,8 @@ NEW = {"02_two": "03_two", "03_three": "04_three"}
     ("as chapter\n# 2 shows", "as chapter\n# 3 shows"),
     ('"as chapter\\n",\n    "2 shows"', '"as chapter\\n",\n    "3 shows"'),
     ("[quick:02_two] nbs/03_three.ipynb 02_two_more", "[quick:03_two] nbs/04_three.ipynb 02_two_more"),
+    ("[chapters 1](01_one.ipynb) and [2](02_two.ipynb), [chapter 2](02_two.ipynb#x)",
+     "[chapters 1](01_one.ipynb) and [3](03_two.ipynb), [chapter 3](03_two.ipynb#x)"),
     ("chapter 4, chapter 12, chapter 22, section 2, 2 chapters", "chapter 4, chapter 12, chapter 22, section 2, 2 chapters"),
 ])
 def test_texts_follow(before, after): assert renumber.renamed(before, NEW) == after

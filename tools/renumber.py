@@ -8,6 +8,7 @@ KINDS = ".ipynb", ".md", ".py", ".ini", ".yml", ".toml", ".css", ".js", ""
 SPACE = r'(?:\\n",|["\s#])+' # between words: a new line of a notebook's cell, or of a comment, as well
 SAYS = re.compile(rf"\b[Cc]hapter{SPACE}\d+(?:{SPACE}(?:and|or){SPACE}\d+)*\b"
                   rf"|\b[Cc]hapters{SPACE}\d+(?:(?:,|{SPACE}(?:and|or|to)){SPACE}\d+)*\b")
+LINK = re.compile(r"\[((?:[Cc]hapters? )?)\d+\]\((\d\d)_") # [chapter 12](12_evaluate.ipynb): the number is the file's
 
 def moves(
     names: list, # Notebooks without suffix: NN_NAME
@@ -30,7 +31,8 @@ def renamed(
     numbers = {int(old[:2]): str(int(to[:2])) for old, to in new.items()}
     number = lambda m: numbers.get(int(m[0]), m[0])
     text = SAYS.sub(lambda m: re.sub(r"\d+", number, m[0]), text)
-    return re.sub(rf"\b({'|'.join(new)})\b", lambda m: new[m[0]], text)
+    text = re.sub(rf"\b({'|'.join(new)})\b", lambda m: new[m[0]], text)
+    return LINK.sub(lambda m: f"[{m[1]}{int(m[2])}]({m[2]}_", text)
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
