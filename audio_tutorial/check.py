@@ -43,6 +43,14 @@ def _check(f):
         return Markdown(f"**{'Right.' if ok else 'Not yet.'}** {message}")
     return check
 
+def _finds(pattern, wanted, right):
+    "Whether the first group of a pattern is what is wanted of each name"
+    for name, part in wanted.items():
+        m = re.search(pattern, name)
+        if not m or not m.groups(): return False, f'No group in {name}.'
+        if m[1] != part: return False, f'It takes {m[1]!r} out of {name}.'
+    return True, right
+
 def _agree(pairs):
     "Whether all pairs of arrays agree, and how well or why not"
     try: return True, [compare(a, b) for a, b in pairs][-1]
@@ -189,12 +197,8 @@ def speaker_pattern(
     answer: str, # Regular expression whose first group is the speaker
 ): # Verdict
     "Chapter 5, exercise 1"
-    for name, who in (('7_jackson_32.wav', 'jackson'),
-                      ('0_theo_4.wav', 'theo')):
-        m = re.search(answer, name)
-        if not m or not m.groups(): return False, f'No group in {name}.'
-        if m[1] != who: return False, f'It takes {m[1]!r} out of {name}.'
-    return True, 'Between the underscores.'
+    return _finds(answer, {'7_jackson_32.wav': 'jackson',
+        '0_theo_4.wav': 'theo'}, 'Between the underscores.')
 
 @_check
 def leaking_groups(
@@ -215,12 +219,9 @@ def pitch_pattern(
     answer: str, # Regular expression whose first group is the pitch
 ): # Verdict
     "Chapter 7, exercise 1"
-    for name, pitch in (('organ_acoustic_002-048-075.wav', '048'),
-                        ('bass_synthetic_127-100-025.wav', '100')):
-        m = re.search(answer, name)
-        if not m or not m.groups(): return False, f'No group in {name}.'
-        if m[1] != pitch: return False, f'It takes {m[1]!r} out of {name}.'
-    return True, 'The pitch is between the two dashes.'
+    return _finds(answer, {'organ_acoustic_002-048-075.wav': '048',
+        'bass_synthetic_127-100-025.wav': '100'},
+        'The pitch is between the two dashes.')
 
 @_check
 def fewest_notes(

@@ -91,9 +91,10 @@ def _speech_commands_clips(folder):
     import pandas as pd
     split = {line: side for side, name in (('valid', 'validation'),
                                            ('test', 'testing'))
-             for line in (folder/f'{name}_list.txt').read_text().split()}
+             for line in
+             (folder/f'{name}_list.txt').read_text('utf8').split()}
     rows = []
-    for file in sound_files(folder)[0]: # of the rest, nothing is a clip
+    for file in sound_files(folder, warn=False)[0]: # the rest is no clip
         word, name = file.parts[-2:]
         if word == '_background_noise_': continue
         speaker = re.sub('_nohash_.*', '', file.stem)

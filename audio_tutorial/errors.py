@@ -91,9 +91,8 @@ def _joined(label):
     return '; '.join(map(str, label)) or 'nothing'
 
 # %% ../nbs/13_errors.ipynb #cc2a58a6
-def _picture(dl, i, seconds, label):
+def _picture(settings, dl, i, seconds, label):
     "Spectrogram of a clip of a loader, and its player"
-    settings = dl.one_batch()[0].settings
     fig = Figure(figsize=(3.6, 1.9), layout='constrained')
     settings.show(settings.log_mel(_samples(dl, i)[0]), ax=fig.subplots())
     return figure_html(fig, f'Spectrogram: {label}',
@@ -108,11 +107,11 @@ def play_top_losses(
     "The clips with the highest loss, beside their nearest training clips"
     dl = in_order(learn.dls.valid if dl is None else dl)
     train = in_order(learn.dls.train)
-    pairs = ''
+    settings, pairs = dl.one_batch()[0].settings, ''
     for i, row in examine(learn, dl).nlargest(k, 'loss').iterrows():
         pair = zip((dl, train), (i, row.nearest), _labels(row))
         pairs += '<div class="clip-pair">' + ''.join(
-            f'<div>{_picture(d, j, seconds, label)}</div>'
+            f'<div>{_picture(settings, d, j, seconds, label)}</div>'
             for d, j, label in pair) + '</div>'
     return html_output(pairs)
 

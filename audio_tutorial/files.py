@@ -120,11 +120,13 @@ def _files_below(folder, recurse, left, above=()):
 def sound_files(
     path, # Folder
     recurse: bool=True, # Look into its folders, too
+    warn: bool=True, # Warn of what is left out
 ) -> tuple: # Sorted paths; and `{ending: number of files left out}`
     """The sound files below a folder, and how many others there are
 
     JSON files are not counted, because they describe sounds. Raises
-    `FileNotFoundError` for a missing folder."""
+    `FileNotFoundError` for a missing folder, `ValueError` for one without
+    sound files."""
     left, found = Counter(), []
     if not Path(path).is_dir():
         raise FileNotFoundError(f'no folder {shown(path)}')
@@ -132,8 +134,13 @@ def sound_files(
         ending = file.suffix.lower()
         if ending in audio_endings: found.append(file)
         elif ending != '.json': left[ending or 'without an ending'] += 1
-    return sorted(found), dict(sorted(left.items(), key=lambda kind: (
-        -kind[1], kind[0])))
+    left = dict(sorted(left.items(), key=lambda kind: (-kind[1], kind[0])))
+    others = f' (there are {left_out(left)})' if left else ''
+    need(found, f'no sound files below {shown(path)}{others}: it should hold '
+         f'files that end in {", ".join(audio_endings)}')
+    if left and warn: warnings.warn(
+        f'{shown(path)}: left out {left_out(left)}', stacklevel=3)
+    return sorted(found), left
 
 # %% ../nbs/93_files.ipynb #e4733785
 def left_out(
@@ -149,16 +156,8 @@ def get_audio_files(
     """The sound files below a folder, hidden files and folders left out
 
     Files whose ending is not in `audio_endings` are left out with a warning
-    that counts them. Raises `FileNotFoundError` for a missing folder,
-    `ValueError` for one without sound files."""
-    found, left = sound_files(path, recurse)
-    others = f' (there are {left_out(left)})' if left else ''
-    if not found: raise ValueError(
-        f'no sound files below {shown(path)}{others}: it should hold files '
-        f'that end in {", ".join(audio_endings)}')
-    if left: warnings.warn(f'{shown(path)}: left out {left_out(left)}',
-                           stacklevel=2)
-    return found
+    that counts them. Raises as `sound_files`."""
+    return sound_files(path, recurse)[0]
 
 # %% ../nbs/93_files.ipynb #29e6af34
 @contextmanager
@@ -194,7 +193,7 @@ def claim_folder(
     need(not differ, f'{dest} was made with other settings (there, asked '
          f'for): {differ}: {advice}')
     dest.mkdir(parents=True, exist_ok=True)
-    for left in dest.rglob('*.part'): left.unlink()
+    for left in dest.rglob('*.part'): left.unlink(missing_ok=True)
     if there is None:
         with whole_file(card) as p: p.write_text(json.dumps(about, indent=1))
 

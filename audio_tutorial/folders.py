@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from .arrays import need
-from .files import get_audio_files, shown, sound_files
+from .files import shown, sound_files
 
 # %% ../nbs/05_folders.ipynb #d57f5611
 def _rows(table, wrong):
@@ -129,7 +129,7 @@ def _check_classes(root, parts):
 def _clips_of_classes(root):
     "A row for each clip of a folder of classes"
     import pandas as pd
-    files = get_audio_files(root)
+    files, left = sound_files(root)
     loose = next((f for f in files if f.parent == root), None)
     need(not loose, f'{loose} is in no folder of a class: it should be in '
          f'{root}/CLASS/')
@@ -138,7 +138,7 @@ def _clips_of_classes(root):
     table = pd.DataFrame(dict( # not of text: a name may be no UTF-8
         path=list(map(str, files)), label=[shown(p[0]) for p in parts]
         ), dtype=object)
-    table.attrs['left_out'] = sound_files(root)[1]
+    table.attrs['left_out'] = left
     return table
 
 def _clips_of_table(csv, path, label, label_delim, sep):

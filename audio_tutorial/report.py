@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from .arrays import (AudioError, channel_mean, channels_cancel,
                                    need, peak)
-from .files import (blocks, get_audio_files, left_out,
+from .files import (blocks, left_out,
     open_sound, progress_bar, shown, sound_files, workers)
 
 # %% ../nbs/06_report.ipynb #d5710b58
@@ -119,11 +119,11 @@ def clip_report(
     rate or a number of channels is a fault where most files have another, a
     length where it is less than half of the median or more than twice. How
     many files have an ending that is no sound's is in `.attrs['left_out']`.
-    Raises as `get_audio_files` does, and `ValueError` for no `files`."""
+    Raises as `sound_files` does, and `ValueError` for no `files`."""
     import pandas as pd
     path = Path(path)
-    left = {} if files is not None else sound_files(path)[1]
-    files = get_audio_files(path) if files is None else [*map(Path, files)]
+    files, left = (sound_files(path) if files is None
+                   else ([*map(Path, files)], {}))
     need(files, 'there are no files to measure')
     with workers(min(num_workers or os.cpu_count(), len(files))) as pool:
         rows = pool.map(partial(_measure, folder=path), files, chunksize=16)

@@ -29,24 +29,15 @@ def folder(tmp_path):
     return tmp_path/'clips'
 
 
-@pytest.fixture(scope='module')
-def classes(tmp_path_factory):
-    "Two classes with spaces in their names, in OGG at 44,100 Hz, of unequal length; four sources of two clips each"
-    root = tmp_path_factory.mktemp('data')/'my sounds'
-    for label, f in ('low tone', 200), ('high tone', 2000):
-        for i in range(8): tone(root/label/f's{i//2} {i}.ogg', f + 10*i, 0.3 + 0.1*i)
-    return root
-
-
 # ---------------------------------------------------------------------------------------------- a row for each clip
 
-def test_a_folder_of_classes(classes):
-    table = find_clips(classes)
+def test_a_folder_of_classes(two_tones):
+    table = find_clips(two_tones)
     assert len(table) == 16 and set(table.label) == {'low tone', 'high tone'}
     assert all(Path(p).is_file() and Path(p).parent.name == label for p, label in zip(table.path, table.label))
-    assert set(find_clips(classes, group=r'(s\d)').group) == {'s0', 's1', 's2', 's3'}
-    assert find_clips(classes, group=r'\w+ tone/s\d').group.nunique() == 8
-    with pytest.raises(ValueError, match='x.*s0 0.ogg'): find_clips(classes, group='x')
+    assert set(find_clips(two_tones, group=r'(s\d)').group) == {'s0', 's1', 's2', 's3'}
+    assert find_clips(two_tones, group=r'\w+ tone/s\d').group.nunique() == 8
+    with pytest.raises(ValueError, match='x.*s0 0.ogg'): find_clips(two_tones, group='x')
 
 
 def test_the_first_folder_is_the_label(tmp_path):
@@ -56,8 +47,8 @@ def test_the_first_folder_is_the_label(tmp_path):
     with pytest.raises(ValueError, match='loose.wav'): find_clips(tmp_path)
 
 
-def test_a_table_with_folds_groups_and_several_labels(classes, tmp_path):
-    table = find_clips(classes)
+def test_a_table_with_folds_groups_and_several_labels(two_tones, tmp_path):
+    table = find_clips(two_tones)
     rows = pd.DataFrame(dict(path=table.path, label=[f'{l} ; tone' for l in table.label], fold=[i % 4 for i in range(16)],
                              group=[Path(p).stem.split()[0] for p in table.path]))
     rows.to_csv(tmp_path/'x.csv', index=False)
@@ -101,12 +92,12 @@ def test_seed_and_share():
         with pytest.raises(ValueError, match='share'): split_clips(table, share)
 
 
-def test_own_split_and_another_folder(classes, tmp_path):
-    table = find_clips(classes).assign(split=['train', 'valid', 'test', 'train']*4)
+def test_own_split_and_another_folder(two_tones, tmp_path):
+    table = find_clips(two_tones).assign(split=['train', 'valid', 'test', 'train']*4)
     split = split_clips(table)
     assert len(split) == 12 and split.valid.sum() == 4
     tone(tmp_path/'low tone'/'x.wav', 200)
-    split = split_clips(find_clips(classes), tmp_path)
+    split = split_clips(find_clips(two_tones), tmp_path)
     assert split.valid.sum() == 1 and len(split) == 17
 
 
