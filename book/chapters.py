@@ -2,6 +2,7 @@
 A failure is said in a few lines: chapter, cell, error."""
 import ast, os, re, shutil, sys, time
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import current_process
 from pathlib import Path
 
 import nbformat, papermill
@@ -138,13 +139,20 @@ def kept_or_run(
     del nb.metadata["key"]
     return nb, said
 
+def own_numba_cache(out: Path):
+    """Give the kernels of this process a cache of their own for what numba compiles (librosa's functions). Two that
+    compile one function at a moment write into each other's entries, and calling such an entry ends the program:
+    https://github.com/numba/numba/issues/10128"""
+    os.environ["NUMBA_CACHE_DIR"] = str((out/"numba"/current_process().name).resolve())
+
 def execute(root: Path, out: Path, profile: str, jobs: int=1) -> list:
     "`(name, notebook as it ran)` of every chapter, `jobs` of them running at a time"
     listed = book_chapters(root)
     values, done = values_of(root, listed, profile), []
     tasks = [(p, out, out/"executed"/profile/p.name, values[p.stem], key)
              for p, key in zip(listed, keys(root, listed, values))]
-    with ProcessPoolExecutor(jobs) as pool: # not threads: papermill changes the folder of its whole process
+    # Not threads: papermill changes the folder of its whole process.
+    with ProcessPoolExecutor(jobs, initializer=own_numba_cache, initargs=(out,)) as pool:
         results = map(kept_or_run, *zip(*tasks)) if jobs == 1 else pool.map(kept_or_run, *zip(*tasks))
         try:
             for i, notebook in enumerate(listed, 1):

@@ -271,12 +271,14 @@ def test_a_page_shows_no_bar_that_is_done(project):
 
 
 def test_two_chapters_run_at_a_time(project, tmp_path):
-    "Each waits for a file that the other makes"
-    wait = ("import time\nfrom pathlib import Path\n(Path({0!r})/{1!r}).touch()\nend = time.monotonic() + 60\n"
-            "while not (Path({0!r})/{2!r}).exists(): assert time.monotonic() < end; time.sleep(0.05)")
+    "Each writes down where numba keeps what it compiles, and waits for the other: two that share it end in a crash"
+    wait = ("import os, time\nfrom pathlib import Path\nPath({0!r}, {1!r}).write_text(os.environ['NUMBA_CACHE_DIR'])\n"
+            "end = time.monotonic() + 60\n"
+            "while not Path({0!r}, {2!r}).exists(): assert time.monotonic() < end; time.sleep(0.05)")
     project.notebook("one", wait.format(str(tmp_path), "a", "b"))
     project.notebook("two", wait.format(str(tmp_path), "b", "a"))
     assert [name for name, _ in project.run(jobs=2)] == ["one", "two"]
+    assert (tmp_path/"a").read_text() != (tmp_path/"b").read_text()
 
 
 def test_nothing_begins_after_a_failure(project):
