@@ -196,8 +196,9 @@ def from_learner(cls:AudioClassifier,
                    weights, activation, 0.5 if threshold is None else
                    threshold, _provenance(learn))
     except ValueError as e:
-        raise ValueError(f'the network of the learner is no {arch} as '
-                         f'create_network makes it: {e}') from e
+        raise ValueError(f'the network of the learner is no {arch} with the '
+            f'plain head of create_network ({e}): keep its weights with '
+            'save_weights') from e
     clf.to(learn.dls.device)
     _compare_answers(clf, learn)
     return clf

@@ -115,6 +115,8 @@ def test_other_networks_are_refused_with_the_reason(notes):
     learn.model = create_network('resnet18', 10)
     learn.model.arch = 'squeezenet1_1'
     with pytest.raises(ValueError, match='squeezenet1_1.*(missing|belong)'): AudioClassifier.from_learner(learn)
+    learn.model = create_network('squeezenet1_1', 10, head=lambda n_in, n_out: nn.Linear(n_in, n_out))
+    with pytest.raises(ValueError, match='plain head.*save_weights'): AudioClassifier.from_learner(learn)
     learn.model = model
     for m in model.modules():
         if isinstance(m, nn.Sequential):

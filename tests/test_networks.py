@@ -8,6 +8,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from audio_tutorial import networks
 from audio_tutorial.classifier import AudioClassifier
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.networks import (create_body, create_network, get_body, load_weights, plain_head, save_weights,
@@ -81,6 +82,18 @@ def test_a_head_of_ones_own():
     assert isinstance(network.head[0], nn.AdaptiveMaxPool2d) and network(torch.zeros(2, 1, 40, 251)).shape == (2, 7)
     ready = nn.Identity()
     assert create_network('squeezenet1_1', 7, head=ready).head is ready
+
+
+@pytest.mark.parametrize('name', [name for name in networks.__all__ if name.endswith('_head')])
+def test_every_head_that_is_exported(name, tmp_path):
+    "A row of scores for pictures of any size, the same ones after saving and loading"
+    one, other = (create_network('squeezenet1_1', 7, head=getattr(networks, name)).eval() for _ in range(2))
+    set_weights(other, load_weights(save_weights(tmp_path/'x.safetensors', one.state_dict()))[0])
+    for size in (40, 251), (129, 126):
+        x = torch.rand(2, 1, *size)
+        with torch.no_grad(): scores = one(x)
+        assert scores.shape == (2, 7) and scores.isfinite().all()
+        with torch.no_grad(): assert torch.equal(other(x), scores)
 
 
 def test_a_head_changes_no_random_number():
