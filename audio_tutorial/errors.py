@@ -120,14 +120,14 @@ def play_top_losses(
 def plot_top_losses(x: TensorSpectrogram, y: TensorCategory, samples, outs,
                     raws, losses, nrows=None, ncols=None, figsize=None,
                     **kwargs):
-    "Spectrograms, titled with answer, label, loss and probability"
+    "Spectrograms, titled with prediction, label, loss and probability"
     ncols = ncols or min(2, len(samples))
     nrows = nrows or -(-len(samples)//ncols)
     axes = get_grid(len(samples), nrows, ncols,
                     figsize=figsize or (3.5*ncols, 2.4*nrows))
     for ax, s, o, p, l in zip(axes, samples, outs, raws, losses):
         s[0].show(ctx=ax)
-        ax.set_title(f'{_joined(o[0])}, is {_joined(s[1])}\n'
+        ax.set_title(f'{_joined(o[0])} (label: {_joined(s[1])})\n'
                      f'loss {l.item():.1f}, '
                      f'{p.max().item():.0%}', fontsize=10)
     axes[0].figure.tight_layout()
@@ -143,7 +143,7 @@ def plot_top_losses(x: TensorSpectrogram, y: TensorMultiCategory, samples,
 _outcomes = ['found', 'missed', 'false alarm'] # of one label among several
 
 def _cells(table, vocab, several):
-    "Row, column, whether right, share of the row and clips of each cell"
+    "For each cell: row, column, whether right, share of the row, clips"
     if not several:
         total = table.label.value_counts()
         for (label, said), g in table.groupby(['label', 'predicted']):
@@ -214,7 +214,7 @@ def _table(rows, columns, buttons):
         '</table>')
 
 # %% ../nbs/13_errors.ipynb #dd8bbc01
-_tables = itertools.count(1) # so that two tables on a page have other ids
+_tables = itertools.count(1) # two tables on a page need different ids
 
 def play_confusion(
     learn, # Learner of `audio_learner`, with one label or several
@@ -225,10 +225,10 @@ def play_confusion(
     """A confusion matrix whose numbers open the players of their clips
 
     Rows are labels, columns predictions. Where a clip can have several
-    labels, columns say whether each was found, was missed, or was a false
-    alarm. Each error is followed by its nearest training clip. A clip of
-    1.5 s takes 11 KB, so the page grows with `per_cell` times the cells that
-    are not empty."""
+    labels, the columns say how often each was found, was missed, or was a
+    false alarm. Each error is followed by its nearest training clip. A clip
+    of 1.5 s takes 11 KB, so the size of the page grows with `per_cell` and
+    with the number of cells that are not empty."""
     from IPython.display import HTML
     dl = in_order(learn.dls.valid if dl is None else dl)
     train, vocab = in_order(learn.dls.train), list(learn.dls.vocab)

@@ -113,7 +113,7 @@ def test_results_and_losses_are_shown(request, shown, which):
     assert shown[2].count('<audio') == 1
     Interpretation.from_learner(learn).plot_top_losses(2)
     titles = [t for t in (ax.get_title() for ax in plt.gcf().axes) if t] # without those of colour bars
-    assert len(titles) == 2 and all(', is ' in t and 'loss ' in t for t in titles)
+    assert len(titles) == 2 and all(' (label: ' in t and 'loss ' in t for t in titles)
     assert (which == 'several') == any(';' in t for t in titles)
     plt.close('all')
 

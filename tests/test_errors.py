@@ -73,7 +73,7 @@ def test_plot_top_losses_draws_spectrograms(learn):
     plt.gcf().canvas.draw()
     titles = [ax.get_title() for ax in plt.gcf().axes if ax.get_title()]
     table = examine(learn).nlargest(3, 'loss')
-    assert [t.split('\n')[0] for t in titles] == [f'{r.predicted}, is {r.label}' for r in table.itertuples()]
+    assert [t.split('\n')[0] for t in titles] == [f'{r.predicted} (label: {r.label})' for r in table.itertuples()]
     assert all(ax.images or ax.collections for ax in plt.gcf().axes if ax.get_title())
     plt.close('all')
 
