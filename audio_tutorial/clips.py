@@ -67,7 +67,7 @@ def _read(f, offset, duration, dtype):
 
 # %% ../nbs/01_clips.ipynb #9d0c7b13
 def _check_part(sample_rate, offset, duration):
-    "Refuse arguments of `load_clip` that cannot be meant"
+    "Refuse arguments of `load_clip` that make no sense"
     if sample_rate is not None and not 0 < sample_rate < np.inf:
         raise ValueError(f'sample_rate must be above 0 Hz, not {sample_rate}')
     if not 0 <= offset < np.inf:
@@ -83,7 +83,7 @@ def _resampled(samples, rate, wanted):
 def _warn_cancelled(path):
     "Warn that the mean of the channels is silent"
     warnings.warn(f'{shown(path)}: its channels cancel each other: their '
-                  'mean is silent, they are not', stacklevel=3)
+                  'mean is silent although they are not', stacklevel=3)
 
 # %% ../nbs/01_clips.ipynb #c1605654
 def load_clip(
@@ -102,8 +102,9 @@ def load_clip(
     nothing has to be computed, because the file is mono, of 16 bits and at
     `sample_rate`, stay int16. Raises `FileNotFoundError` for a missing file
     and `AudioError` for one that is empty, cut off, not decodable, not
-    readable, no regular file, shorter than `offset`, or that contains samples
-    that are not finite. Raises `ValueError` for an argument out of range."""
+    readable, not a regular file, or shorter than `offset`, or that contains
+    samples that are not finite. Raises `ValueError` for an argument out of
+    range."""
     _check_part(sample_rate, offset, duration)
     with open_sound(path) as f:
         rate, channels = f.samplerate, f.channels
@@ -187,7 +188,7 @@ def as_clip(
     if isinstance(x, (bytes, bytearray, memoryview)):
         return _from_bytes(bytes(x), name, sample_rate, keep_int16)
     if not is_clip(x): raise ValueError(
-        f'{type(x).__name__} is no clip: give {what_is_a_clip}')
+        f'{type(x).__name__} is not a clip: give {what_is_a_clip}')
     array, rate = _pair(x) or (x, array_rate)
     if rate is None:
         raise ValueError('an array needs its sample_rate, in Hz')

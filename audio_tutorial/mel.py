@@ -126,7 +126,7 @@ def frequencies(self:MelSettings): # Hz `(n_rows,)`, row 0 the lowest
 
 # %% ../nbs/04_mel.ipynb #9236adcb
 def _check_settings(s):
-    "Make plain numbers of settings; refuse those that do not fit together"
+    "Turn settings into plain numbers; refuse those that do not fit together"
     _check_scale(s.mel_scale)
     whole = 'sample_rate', 'n_fft', 'hop_length', 'n_mels'
     for name in *whole, 'f_min', 'f_max', 'top_db':
@@ -156,7 +156,7 @@ def filterbank(self:MelSettings): # float32 `(n_rows, n_fft//2 + 1)`
                           self.f_min, self.f_max, self.mel_scale)
     empty = np.flatnonzero(~bank.any(axis=1))
     if len(empty): warnings.warn(
-        f'{len(empty)} of {self.n_mels} mel bands hold no bin and stay '
+        f'{len(empty)} of {self.n_mels} mel bands contain no bin and stay '
         f'silent: {", ".join(map(str, empty))} (counted from 0). Use '
         'fewer bands or a longer frame (n_fft)', stacklevel=2)
     return bank

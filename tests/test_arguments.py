@@ -178,7 +178,7 @@ def test_a_list_in_every_form(folder, clf, form):
 def test_what_is_no_clip_is_named_with_what_is(clf, wrong, named):
     with pytest.raises(ValueError, match=f'{named} is no clip.*path.*bytes.*array'): clf.predict(wrong)
     if not isinstance(wrong, list):
-        with pytest.raises(ValueError, match='is no clip.*path.*bytes.*array'): as_clip(wrong)
+        with pytest.raises(ValueError, match='is not a clip.*path.*bytes.*array'): as_clip(wrong)
 
 
 def test_what_is_wrong_with_a_clip_in_memory(clf, clip, file):
