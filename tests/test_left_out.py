@@ -107,7 +107,7 @@ def test_a_folder_of_other_files_says_what_is_there(tmp_path):
 def test_sides_of_a_data_set_are_no_classes(tmp_path, sides):
     for side in sides:
         for label in 'dog', 'cat': clips(tmp_path/side/label, 2)
-    with pytest.raises(ValueError, match=f'{sorted(sides)[0]}.*no classes.*--valid'): find_clips(tmp_path)
+    with pytest.raises(ValueError, match=f'{sorted(sides)[0]}.*not classes.*--valid'): find_clips(tmp_path)
     first = sorted(sides)[0]
     run = CliRunner().invoke(app, ['train', str(tmp_path), '--out', str(tmp_path/'model')])
     assert run.exit_code == 2 and '--valid' in run.output
@@ -137,7 +137,7 @@ def test_a_batch_larger_than_the_training_set_is_an_error_with_both_numbers(tmp_
 @pytest.mark.parametrize('rate, n_fft, n_mels', [(256000, 1024, 64), (96000, 1024, 128), (16000, 256, 128)])
 def test_a_band_without_a_bin_warns_by_number(rate, n_fft, n_mels):
     settings = MelSettings(rate, n_fft=n_fft, n_mels=n_mels, f_max=rate/2)
-    with pytest.warns(UserWarning, match='mel bands hold no bin') as told: bank = settings.filterbank()
+    with pytest.warns(UserWarning, match='mel bands contain no bin') as told: bank = settings.filterbank()
     empty = np.flatnonzero(bank.sum(axis=1) == 0)
     assert len(empty) and f'{len(empty)} of {n_mels}' in str(told[0].message)
     assert ', '.join(map(str, empty)) in str(told[0].message)
@@ -206,7 +206,7 @@ def test_the_shell_names_a_name_that_is_no_utf8(latin, tmp_path):
 @pytest.mark.parametrize('content, reason', [
     ('path,label\na.wav,a\n'.encode('utf-16'), 'not UTF-8'), ('path,label\ncafé.wav,a\n'.encode('latin-1'), 'not UTF-8'),
     (b'', 'No columns'), (b'path,label\na.wav,"a\nb.wav,b\n', 'EOF inside string'),
-    (b'path,label\na.wav,"a\nb.wav,b"\n', 'line 2: label goes over several lines')])
+    (b'path,label\na.wav,"a\nb.wav,b"\n', 'line 2: label extends over several lines')])
 def test_a_table_that_cannot_be_read_is_named(tmp_path, content, reason):
     for name in 'ab': sf.write(tmp_path/f'{name}.wav', tone(), RATE)
     (tmp_path/'table.csv').write_bytes(content)
