@@ -23,7 +23,7 @@ from .mel import MelSettings
 
 # %% ../nbs/17_predict.ipynb #c1a55003
 class Predictor:
-    """All that is needed to classify clips, apart from the network
+    """Everything that is needed to classify clips, except the network
 
     A subclass has a method `probabilities`, from a list of waveforms
     `(n_samples,)` to an array `(n, n_labels)`. Raises `ValueError` for labels
@@ -34,8 +34,8 @@ class Predictor:
         vocab, # Labels, in the order of the network's outputs
         duration: float, # Length of a clip in seconds
         activation: str='softmax', # One label; 'sigmoid': any number of them
-        threshold: float=0.5, # For 'sigmoid': labels from here on
-        provenance: dict|None=None, # What is known of the training
+        threshold: float=0.5, # For 'sigmoid': lowest that makes it a label
+        provenance: dict|None=None, # What is known about the training
     ):
         duration = as_number(duration, 'duration')
         threshold = as_number(threshold, 'threshold')
@@ -60,7 +60,7 @@ def clip(self:Predictor,
     x, # Clip: whatever `as_clip` takes
     sample_rate: int|None=None, # Rate of an array, in Hz
 ): # float32 `(n_samples,)`
-    "The part of a clip that the network gets; raises as `as_clip`"
+    "The part of a clip that the network gets; raises what `as_clip` does"
     rate = self.settings.sample_rate
     samples, _ = as_clip(x, rate, sample_rate)
     start = max(0, len(samples) - self.n_samples)//2
@@ -72,7 +72,7 @@ def is_label(self:Predictor,
     p, # Probabilities `(n, n_labels)`
     threshold: float|None=None, # `None`: for 'sigmoid' the classifier's own
 ): # Booleans `(n, n_labels)`
-    "Which labels the probabilities mean"
+    "Which labels are predicted, given their probabilities"
     if self.activation == 'softmax':
         most = np.eye(len(self.vocab), dtype=bool)[p.argmax(axis=1)]
         return most & (p >= (0 if threshold is None else threshold))
@@ -82,7 +82,7 @@ def is_label(self:Predictor,
 def labels(self:Predictor,
     p, # Probabilities `(n, n_labels)`
 ) -> list: # A string for each row; several labels are separated by `;`
-    "What probabilities mean, as text"
+    "The predicted labels, as text"
     names = np.array(self.vocab, dtype=object)
     return [';'.join(names[on]) for on in self.is_label(p)]
 
@@ -90,8 +90,8 @@ def labels(self:Predictor,
 def free_name(
     name: str, # Of a column
     vocab, # Labels, which are columns, too
-) -> str: # The name, or with as many `_` behind it as make it different
-    "The name of a column beside the columns of labels"
+) -> str: # The name, followed by as many `_` as it takes to differ
+    "A name for a column that no label has"
     while name in vocab: name += '_'
     return name
 
@@ -109,13 +109,13 @@ def table(self:Predictor,
 
 # %% ../nbs/17_predict.ipynb #c1a55005
 def _listed(x):
-    "The clips that `predict` was given, one by one"
+    "What `predict` was given, as a list of clips"
     if isinstance(x, (str, Path)):
         return get_audio_files(x) if Path(x).is_dir() else [x]
     if is_clip(x): return [x]
     need(hasattr(x, '__iter__') and not hasattr(x, 'columns')
-         and not isinstance(x, dict), f'{type(x).__name__} is no clip and '
-         f'no list of clips: give {what_is_a_clip}, or a list of these')
+         and not isinstance(x, dict), f'{type(x).__name__} is neither a clip '
+         f'nor a list of clips: give {what_is_a_clip}, or a list of these')
     return [c for e in x for c in _listed(e)]
 
 def _name(clip):
@@ -128,7 +128,7 @@ def _name(clip):
 # %% ../nbs/17_predict.ipynb #5a1e0402
 @patch
 def rows(self:Predictor,
-    clips, # Paths of files, arrays, and what else `predict` takes
+    clips, # List of paths, arrays, and whatever else `predict` takes
     sample_rate: int|None=None, # Rate of the arrays, in Hz
     bs: int=32, # Clips at a time
 ): # Generator of dicts: path, label, probability, probabilities, error
@@ -162,23 +162,23 @@ def predict(self:Predictor,
     progress: bool=True, # Show a progress bar for more than one batch
     bad: str='raise', # Or 'keep': a row that says what is wrong
 ): # DataFrame: path, label, its probability, and one column for each label
-    """Classify clips: a row each
+    """Classify clips, and return a table with a row for each
 
     The middle of a clip is used if it is longer than `duration`.
     `predict_long` takes recordings of any length.
     A clip in memory is whatever `as_clip` takes: bytes, an open file, an
     array, a pair `(rate, array)`, a row of a data set. If a label has
-    the name of another column, that column gets `_` behind its name.
+    the name of another column, `_` is appended to the name of that column.
     Several labels are in one cell, separated by `;`. With `bad='keep'`
     the table has a column `error`, which says why a clip cannot be used.
     Otherwise such a clip raises `AudioError` or `FileNotFoundError`.
-    Raises `ValueError` for what is no clip, an empty list, and an array
-    without its rate."""
+    Raises `ValueError` for anything that is not a clip, for an empty list,
+    and for an array without its rate."""
     import pandas as pd
     need(bad in ('raise', 'keep'),
          f"bad must be 'raise' or 'keep', not {bad!r}")
     clips = _listed(x)
-    need(clips, 'an empty list: nothing to predict')
+    need(clips, 'the list is empty: there is nothing to predict')
     found = []
     for row in progress_bar(self.rows(clips, sample_rate, bs), len(clips),
                             'clips', progress and len(clips) > bs):
@@ -197,7 +197,7 @@ def predict(self:Predictor,
 def hear(self:Predictor,
     path, # Path of a file, or an array
     sample_rate: int|None=None, # Rate of an array, in Hz
-    top: int=3, # How many labels
+    top: int=3, # How many labels to show
 ): # HTML of the figure and the player
     "Spectrogram and likeliest labels of a clip, and a player for it"
     from matplotlib.figure import Figure
@@ -207,9 +207,9 @@ def hear(self:Predictor,
     names = [self.vocab[i] for i in most]
     fig = Figure((7, 2.4), layout='constrained')
     left, right = fig.subplots(1, 2, width_ratios=(3, 1.4))
-    self.settings.show(self.settings.log_mel(clip), 'What it gets', left)
+    self.settings.show(self.settings.log_mel(clip), 'Input', left)
     right.barh(names, p[most])
-    right.set(xlim=(0, 1), xlabel='Probability', title='What it says')
+    right.set(xlim=(0, 1), xlabel='Probability', title='Prediction')
     said = f'{names[-1]}, {p[most[-1]]:.0%}'
     player = play(clip, self.settings.sample_rate, said)
     alt = f'Spectrogram and likeliest labels: {said}'
@@ -219,7 +219,7 @@ def hear(self:Predictor,
 class ModelError(ValueError):
     "A saved classifier that cannot be used; names the file and the key"
 
-# Raise it when an older version cannot read what is saved; 2: parts by name
+# To be raised when older versions cannot read what is saved; 2: named parts
 model_schema = 2
 onnx_file = 'model.onnx' # beside config.json, if it was exported
 _kinds = dict(schema=int, arch=str, activation=str, threshold=(int, float),
@@ -229,8 +229,8 @@ _kinds = dict(schema=int, arch=str, activation=str, threshold=(int, float),
 def model_file(
     folder, # Of a saved classifier
     name: str, # Of the file
-) -> Path: # The file, if it is there
-    """The file of that name in a folder, and nowhere else
+) -> Path: # The file, which exists
+    """The path of a file in a folder, and nowhere else
 
     Raises `FileNotFoundError`, and `ModelError` for a name that leads out of
     the folder."""
@@ -244,7 +244,7 @@ def model_file(
 
 # %% ../nbs/17_predict.ipynb #c1a5f001
 def _check_keys(config):
-    "Refuse a configuration that lacks a key, or has a value of a wrong kind"
+    "Refuse a configuration that lacks a key, or has a value of a wrong type"
     need(isinstance(config, dict), 'it holds no keys')
     for key, kind in _kinds.items():
         need(key in config, f'the key {key!r} is missing')
@@ -273,7 +273,7 @@ def _read_settings(given):
 def read_config(
     folder, # Of a saved classifier
 ) -> dict: # Its keys, `settings` as `MelSettings`
-    """Read `config.json`, and check that all keys are there and fit
+    """Read `config.json`, and check that all keys and values are as needed
 
     Raises `FileNotFoundError`, and `ModelError` naming the key."""
     path = model_file(folder, 'config.json')

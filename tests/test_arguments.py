@@ -176,7 +176,7 @@ def test_a_list_in_every_form(folder, clf, form):
 @pytest.mark.parametrize('wrong, named', [(3, 'int'), (None, 'NoneType'), ([1, 2], 'int'), ({'a': 1}, 'dict'),
     (object(), 'object'), (pd.DataFrame(dict(path=['a'])), 'DataFrame'), ((1, 2), 'int'), ([None], 'NoneType')], ids=str)
 def test_what_is_no_clip_is_named_with_what_is(clf, wrong, named):
-    with pytest.raises(ValueError, match=f'{named} is no clip.*path.*bytes.*array'): clf.predict(wrong)
+    with pytest.raises(ValueError, match=f'{named} is neither a clip nor a list.*path.*bytes.*array'): clf.predict(wrong)
     if not isinstance(wrong, list):
         with pytest.raises(ValueError, match='is not a clip.*path.*bytes.*array'): as_clip(wrong)
 
