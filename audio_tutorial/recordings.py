@@ -21,7 +21,7 @@ from .predictor import Predictor, free_name
 
 # %% ../nbs/18_recordings.ipynb #9ff27295
 def _envelope(samples, n):
-    "Smallest and largest sample of `n` equal parts `(2, n)`"
+    "Smallest and largest sample of each of `n` equal parts `(2, n)`"
     edges = np.linspace(0, len(samples), n, endpoint=False).astype(int)
     return np.stack([f.reduceat(samples, edges)
                      for f in (np.minimum, np.maximum)])
@@ -56,7 +56,7 @@ def cut_windows(
     n: int, # Length of a window in samples
     hop: int, # Step from one window to the next in samples
 ): # Yields `(start, window)`: first sample, and float32 `(n,)`
-    "Windows of a recording: one every `hop`, and one that ends with it"
+    "Windows of a recording: one every `hop`, and one at its end"
     kept, first, start = np.zeros(0, 'float32'), 0, 0 # `first`: of `kept`
     for block in waveforms:
         kept = np.concatenate([kept, block])
@@ -78,7 +78,7 @@ def window_borders(
     end, # Where it ends
     seconds: float, # Length of the recording
 ): # Array `(n_windows + 1,)`, in seconds
-    "Borders between the parts of a recording that windows decide about"
+    "Borders between the parts of a recording, one part for each window"
     middle = (np.asarray(start) + np.asarray(end))/2
     return np.r_[0, (middle[1:] + middle[:-1])/2, seconds]
 
@@ -88,7 +88,7 @@ def merge_windows(
     borders, # As from `window_borders`
     vocab, # Labels
 ): # DataFrame: start, end, label, mean probability
-    "Merge neighbours: a row for each run of windows with a label"
+    "Segments: a row for each run of neighbouring windows with a label"
     import pandas as pd
     rows = []
     for j, label in enumerate(vocab):
@@ -107,24 +107,24 @@ class LongPrediction:
     vocab: list # Labels
     windows: object # DataFrame: start, end, label, probability, each label
     segments: object # DataFrame: start, end, label, mean probability
-    envelope: object # Least and greatest sample, 20 times a second `(2, n)`
-    sound: tuple|None=None # Samples and rate of a recording that is no file
+    envelope: object # Smallest and largest sample of each 1/20 s `(2, n)`
+    sound: tuple|None=None # Samples and rate of a recording in memory
 
     def column(self,
         name: str, # start, end, label or probability
     ): # Series
-        "A column of `windows`, which a label of that name renames"
+        "A column of `windows`, even if a label has the same name"
         return self.windows[free_name(name, self.vocab)]
 
     def name(self) -> str:
-        "The name of the file"
+        "The name of the file, or 'recording'"
         return Path(self.path).name if self.path else 'recording'
 
     def play(self,
         start: float|None=None, # In seconds; `None`: where it is surest
         seconds: float=5, # Length
     ): # HTML with the player
-        "A player for a short part"
+        "A player for a short part of the recording"
         if start is None:
             best = self.column('start')[self.column('probability').idxmax()]
             start = min(best, max(0, self.seconds - seconds))
@@ -143,7 +143,7 @@ class LongPrediction:
 def show(self:LongPrediction,
     start: float|None=None, # Of the player; `None`: where it is surest
     seconds: float=5, # Length of what is played
-    max_labels: int=10, # Draw the likeliest labels
+    max_labels: int=10, # How many of the likeliest labels to draw
 ): # HTML of the figure and the player
     "Waveform, a track for each label, and a player for a short part"
     from matplotlib.figure import Figure
@@ -194,19 +194,19 @@ def _each_window(clf, windows, bs):
 # %% ../nbs/18_recordings.ipynb #5a1e0401
 def predict_long(
     clf: Predictor, # What classifies the windows
-    path, # Path of a recording of any length, or one in memory
+    path, # Path of a recording of any length, or samples in memory
     window: float|None=None, # Length of a window in s; `None`: `duration`
     hop: float|None=None, # Step between windows in s; `None`: half of it
-    threshold: float|None=None, # Segments only from this probability on
+    threshold: float|None=None, # Lowest probability that makes a segment
     bs: int=32, # Windows at a time
     sample_rate: int|None=None, # Rate of an array, in Hz
 ): # `LongPrediction`: `.windows`, `.segments`, `.show()`
     """Classify a recording window by window, without loading it whole
 
     It is a method of every `Predictor`. The last window ends with the
-    recording. Segments merge neighbours of one label; with several labels
-    per clip they overlap. Raises as `as_clip`, and `ValueError` for a hop
-    that leaves gaps."""
+    recording. A segment is a run of windows with the same label; if a clip
+    can have several labels, segments may overlap. Raises what `as_clip`
+    does, and `ValueError` for a hop that leaves gaps."""
     if threshold is not None: threshold = as_number(threshold, 'threshold')
     (n, step), rate = _steps(clf, window, hop), clf.settings.sample_rate
     is_file, heard = isinstance(path, (str, Path)), []
