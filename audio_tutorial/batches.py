@@ -27,7 +27,7 @@ def batch_to_db(
 def to_float(
     samples, # Tensor of samples, float or int16
 ): # Tensor of the same shape, float: int16 becomes float32 in [−1, 1)
-    "Divide int16 samples by 32,768, as `load_clip` does; leave floats alone"
+    "Divide int16 samples by 32,768, as `load_clip` does; floats stay as is"
     return samples/32768 if samples.dtype == torch.int16 else samples
 
 # %% ../nbs/10_batches.ipynb #30f4bba1
@@ -42,22 +42,22 @@ def _grouped(bank, device=None):
 
 # %% ../nbs/10_batches.ipynb #15320e40
 class _MelPower(nn.Module):
-    "Powers in bands; the window and the bank move with the module"
+    "Power in bands; the window and the bank move with the module"
     def __init__(self, settings):
         super().__init__()
         self.settings = settings
         self._set_constants()
-        torch.empty(2**22) # freed at once; keeps later memory at hand
+        torch.empty(2**22) # freed at once, so that later memory is kept
 
     def _set_constants(self, device=None):
-        "Window, and the bank by 16 neighbouring bands and their squares"
+        "The window, and the bank in groups of 16 neighbouring bands"
         window = torch.from_numpy(hann(self.settings.n_fft)).float()
         self.register_buffer('window', window.to(device), persistent=False)
         bank = torch.from_numpy(self.settings.filterbank())
         self.n_rows, self.groups = len(bank), _grouped(bank, device)
 
     def _apply(self, fn, recurse=True):
-        "Move to another device; `half()` must not coarsen the constants"
+        "Move to another device; the constants stay float32 after `half()`"
         before = self.window.device
         super()._apply(fn, recurse)
         now, dtype = self.window.device, self.window.dtype
@@ -81,7 +81,7 @@ class _MelPower(nn.Module):
 
 # %% ../nbs/10_batches.ipynb #f6b25f1e
 def _check_batch(x, sample_rate):
-    "Refuse what is no batch of waveforms at this rate"
+    "Refuse what is not a batch of waveforms at this rate"
     need(isinstance(x, torch.Tensor), 'a batch must be a tensor, not '
          f'{type(x).__name__}: use torch.as_tensor')
     need(x.ndim == 2, f'a batch has the shape (batch, n_samples), not '
@@ -94,14 +94,14 @@ def _check_batch(x, sample_rate):
          'map them to [-1, 1] as float32')
     rate = getattr(x, 'sample_rate', None)
     need(rate is None or rate == sample_rate, f'the clips have a sample rate '
-         f'of {rate} Hz, the settings {sample_rate} Hz: load the clips at '
-         f'{sample_rate} Hz')
+         f'of {rate} Hz, but the settings {sample_rate} Hz: load the clips '
+         f'at {sample_rate} Hz')
 
 def _parts(x, settings):
     "A batch in parts of a few clips, whose frames fit into the cache"
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return [x] # an exported model takes batches of any size
-    x = x.as_subclass(torch.Tensor) # a plain one: subclasses are slower
+    x = x.as_subclass(torch.Tensor) # plain, because subclasses are slower
     room = 2**19*torch.get_num_threads() if x.is_cpu else 2**26
     n_frames = settings.n_frames(x.shape[1])
     return x.split(max(1, room//(n_frames*settings.n_fft)))
@@ -110,14 +110,14 @@ def _parts(x, settings):
 class MelSpectrogram(_MelPower):
     """A batch of waveforms in, a batch of log-mel spectrograms out
 
-    Levels in dB relative to each clip's own maximum, mapped to [−1, 1] by
-    `settings.scale`. Equal to `settings.log_mel`, on every device. It works
-    on a few clips at a time, so a batch of any size fits. Gradients pass.
-    Under autocast, and for float16 or bfloat16 samples, it computes in
-    float32.
+    The levels are in dB relative to each clip's own maximum, and mapped to
+    [−1, 1] by `settings.scale`. They agree with `settings.log_mel` on every
+    device. The module works on a few clips at a time, so a batch may have any
+    size, and it lets gradients pass. Under autocast, and for float16 or
+    bfloat16 samples, it computes in float32.
 
-    Raises `ValueError` for a tensor that is no batch of waveforms, and for
-    one whose attribute `sample_rate`, if it has one, is not the settings'."""
+    Raises `ValueError` for a tensor that is not a batch of waveforms, and for
+    one with an attribute `sample_rate` that differs from the settings."""
     def __init__(self,
         settings: MelSettings, # Rate, frame, hop, bands, floor
         decibels: bool=True, # Levels from −1 to 1; `False`: power

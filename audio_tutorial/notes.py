@@ -134,7 +134,7 @@ def _nearest(who, pitch, velocity):
 
 # %% ../nbs/07_notes.ipynb #aca4948a
 def _colour(samples, cutoff, tilt):
-    "Low-pass at `cutoff` Hz (or None), `tilt` dB per octave around 500 Hz"
+    "Low-pass at `cutoff` Hz (None: none), `tilt` dB per octave from 500 Hz"
     n = len(samples) + 1536 # 65,536 for a note: a fast size
     f = np.fft.rfftfreq(n, 1/note_rate)
     gain = 10**(tilt/20*np.log2(np.maximum(f, 50)/500))
@@ -148,7 +148,7 @@ def _die_away(samples, decay):
     return samples*10**(-decay/20*np.arange(len(samples))/note_rate)
 
 def _in_room(samples, reverberation):
-    "With the echoes of a room, which take `reverberation` s to fall by 60 dB"
+    "With the echoes of a room, `reverberation` s until they fall by 60 dB"
     n = 2**17 # as long as both together, and a fast size
     t = np.arange(len(samples))/note_rate
     another = np.random.default_rng(round(1000*reverberation))
@@ -195,9 +195,9 @@ def play_note(
 ): # float32 `(64000,)` at 16,000 Hz: held for 3 s, released for 1 s
     """One note, played from the nearest recording of the bank
 
-    The level goes with the velocity as `(velocity/127)**1.2`; below the
-    recorded velocity a second-order low-pass dulls the note. The echoes of
-    a room are noise that dies away exponentially, 10 dB below the note.
+    The amplitude is proportional to `(velocity/127)**1.2`. Below the recorded
+    velocity a second-order low-pass filter makes the note duller. The echoes
+    of a room are noise that dies away exponentially, 10 dB below the note.
     Raises `ValueError` for an unknown instrument, or a pitch or velocity
     that it cannot play."""
     _check_note(instrument, pitch, velocity)
@@ -230,7 +230,7 @@ def split_instruments(
 ) -> tuple: # Two sorted lists of names: for training, for validation
     """Draw the instruments of both sides: no instrument is on both
 
-    Of each family at least one is on each side."""
+    At least one instrument of each family is on each side."""
     table = _acoustic_or_all(source)
     need(0 < valid < 1, f'valid must be between 0 and 1, not {valid}')
     members = {label: sorted(table.instrument[table.family == label])
@@ -264,9 +264,9 @@ def _draw(names, n, seed):
         [[15], [0], [3], [8], [np.log(2)]], (5, len(notes)))
     decay *= rng.random(len(notes)) < 0.4
     room = np.exp(room)*(rng.random(len(notes)) < 0.3)
-    return [(f'{who}-{p:03d}-{v:03d}.wav', (who, p, v, *accidents))
-            for (who, p, v), *accidents in zip(notes, cents, level, tilt,
-                                               decay, room)]
+    return [(f'{who}-{p:03d}-{v:03d}.wav', (who, p, v, *variations))
+            for (who, p, v), *variations in zip(notes, cents, level, tilt,
+                                                decay, room)]
 
 # %% ../nbs/07_notes.ipynb #c8b25115
 def _plan(n_train, n_valid, seed, source, take):
@@ -282,10 +282,10 @@ def _write(job):
     with whole_file(path) as part:
         sf.write(part, play_note(*note), note_rate, 'PCM_16', format='WAV')
 
-_recipe = 2 # raise it when the same arguments come to give other sounds
+_recipe = 2 # raise it with a change after which the notes sound different
 
 def _arguments(n_train, n_valid, seed, source, take):
-    "What decides the bytes of the notes: arguments, recipe and bank"
+    "Everything that decides how notes sound: arguments, recipe and bank"
     bank = hashlib.sha256(_sample('bank.zip').read_bytes()).hexdigest()[:8]
     about = dict(n_train=n_train, n_valid=n_valid, seed=seed, source=source,
                  recipe=_recipe, bank=bank)
@@ -303,11 +303,12 @@ def make_notes(
 ) -> Path: # The folder
     """Play notes of the bank into `dest`: `{train,valid}/NAME.wav`
 
-    WAV, PCM_16, mono, 16,000 Hz, 64,000 samples; named as NSynth's. Families
-    differ by one note at most, instruments of the two sides are disjoint
-    (`split_instruments(seed)`), no note occurs twice. A second call with
-    the same arguments writes only what is missing. Raises `ValueError` for
-    a folder that holds anything else, and for more notes than there are."""
+    The files are WAV, PCM_16, mono, 16,000 Hz, 64,000 samples, and named as
+    in NSynth. Families differ by one note at most, no instrument is on both
+    sides (`split_instruments(seed)`), and no note occurs twice. A second call
+    with the same arguments writes only what is missing. Raises `ValueError`
+    for a folder that contains anything else, and for more notes than there
+    are."""
     for name, n in ('n_train', n_train), ('n_valid', n_valid):
         need(n >= 1, f'{name} must be 1 or more, not {n}')
     arguments = _arguments(n_train, n_valid, seed, source, take)
