@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat, yaml
 
-import house
+import house, listen
 from cells import code_cells, split_directives
 from chapters import BIN, COLOURS, ROOT, execute, set_environment
 from profiles import toc_pages
@@ -45,7 +45,7 @@ def stage(
 ) -> list: # The pages to expect
     "Lay out the sources of the book: chapters as they ran, book/, a reference page per module, what is measured or drawn"
     shutil.rmtree(src, ignore_errors=True)
-    tools = {p.name for p in (root/"book").glob("*.py")} | {"__pycache__", "_lab"}
+    tools = {p.name for p in (root/"book").glob("*.py")} | {"__pycache__", "_lab", "_listen"}
     shutil.copytree(root/"book", src/"book", ignore=lambda folder, names: tools & {*names})
     (src/"nbs").mkdir()
     for name, nb in executed: nbformat.write(nb, src/"nbs"/f"{name}.ipynb")
@@ -57,6 +57,8 @@ def stage(
                                ("house", "picture of the rooms", lambda: house.picture(root))):
         if (path := src/f"book/{page}.md").exists():
             path.write_text(path.read_text().replace(f"<!-- {marker} -->", made()))
+
+    listen.write(src/"book/_static/listen")
 
     toc = (src/"book/_toc.yml").read_text()
     listing = re.compile(r"^( *)- glob: book/api/\*$", re.M) # in reading order, not by the alphabet

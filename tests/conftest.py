@@ -46,12 +46,18 @@ def real_notes(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser():
+def launch():
+    "Start a browser with these further flags"
     sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not executable:
         pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is found")
     with sync.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=executable, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
+        yield lambda *flags: p.chromium.launch(executable_path=executable, headless=True, args=[*FLAGS, *flags])
+
+
+@pytest.fixture(scope="session")
+def browser(launch):
+    browser = launch()
+    yield browser
+    browser.close()
