@@ -167,7 +167,7 @@ def find_clips(
     below `source`; the clip may be at any depth in it. A CSV file is read by
     `read_table`. Its columns of paths and of labels become `path` and
     `label`, and the columns `group` and `split` are used if there are any.
-    The pattern `group` is searched in the path below `source`, and clips
+    The pattern `group` is looked for in the path below `source`, and clips
     with the same match belong together. Raises `ValueError` for an empty
     folder, for a clip outside the class folders, for folders named train and
     valid instead of classes, for a clip without a group, and as `read_table`
