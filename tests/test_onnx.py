@@ -118,7 +118,7 @@ def test_without_onnxruntime_torch_answers(model, monkeypatch):
 def test_an_export_with_other_answers_is_not_kept(tmp_path, monkeypatch):
     folder = saved(tmp_path/'m')
     monkeypatch.setattr(OnnxClassifier, '_spectrogram', lambda self, x: np.zeros((40, 63), 'float32'))
-    with pytest.raises(ModelError, match='other answers'): export_classifier(folder)
+    with pytest.raises(ModelError, match='other probabilities'): export_classifier(folder)
     assert not (folder/onnx_file).exists() and not list(folder.glob('*.part'))
 
 
