@@ -97,7 +97,7 @@ def test_levels_are_those_of_the_package(maths, given):
 
 def test_narrow_bands_are_counted(maths):
     s = dict(sample_rate=RATE, n_fft=256, hop_length=256, n_mels=128, f_min=20, f_max=8000)
-    with pytest.warns(UserWarning, match="hold no bin"): bank = MelSettings(**s).filterbank()
+    with pytest.warns(UserWarning, match="contain no bin"): bank = MelSettings(**s).filterbank()
     assert sum(not row["weights"] for row in maths("filterbank", s)) == (~bank.any(axis=1)).sum() > 0
 
 
