@@ -23,18 +23,8 @@ def data_uri(
 
 _mp3_rates = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
-def play(
-    samples, # Waveform `(n_samples,)` or `(n_channels, n_samples)`; what
-    # exceeds full scale 1 is clipped
-    sample_rate: int, # Samples per second, in Hz
-    label: str='clip', # What is heard, shown above the player
-    start: float=0, # Where in a longer sound this one begins, in seconds
-): # HTML that holds the player and the sound
-    """A player for a notebook or a web page, loudness kept
-
-    Raises `ValueError` for what is no waveform, and `AudioError` for samples
-    that are not finite."""
-    from IPython.display import HTML
+def _mp3(samples, sample_rate):
+    "A waveform as the content of an MP3 file, loudness kept"
     samples = to_mono(samples)
     if samples.dtype == 'int16': samples = samples/np.float32(32768)
     sample_rate = as_number(sample_rate, 'sample_rate', whole=True)
@@ -44,11 +34,35 @@ def play(
         sample_rate = new
     file = io.BytesIO()
     sf.write(file, samples.clip(-1, 1), sample_rate, format='MP3')
-    sound, label = data_uri(file.getvalue(), 'audio/mpeg'), html.escape(label)
+    return file.getvalue()
+
+# %% ../nbs/94_players.ipynb #f11347d8
+def play(
+    samples, # Waveform `(n_samples,)` or `(n_channels, n_samples)`; what
+    # exceeds full scale 1 is clipped
+    sample_rate: int, # Samples per second, in Hz
+    label: str='clip', # What is heard, shown above the player
+    start: float=0, # Where in a longer sound this one begins, in seconds
+    figure=None, # Matplotlib figure, or axes in it, to show above the player
+    alt: str='', # Text that describes the figure; by default the label
+): # HTML that holds the player and the sound
+    """A player for a notebook or a web page, loudness kept
+
+    With a figure, a cursor runs along its plots over time while the sound
+    plays. Raises `ValueError` for what is no waveform, and `AudioError` for
+    samples that are not finite."""
+    from IPython.display import HTML
+    sound = data_uri(_mp3(samples, sample_rate), 'audio/mpeg')
     place = f'data-start="{start:.3f}" ' if start else ''
-    return HTML(f'<figure class="player"><figcaption>{label}</figcaption>'
-        f'<audio controls preload="metadata" aria-label="{label}" {place}'
+    said = html.escape(label)
+    player = HTML(f'<figure class="player"><figcaption>{said}</figcaption>'
+        f'<audio controls preload="metadata" aria-label="{said}" {place}'
         f'src="{sound}"></audio></figure>')
+    if figure is None: return player
+    import matplotlib.pyplot as plt
+    plt.close(figure.figure) # or the notebook shows it a second time
+    return html_output(figure_html(figure.figure, alt or label, player,
+                                   dpi=150))
 
 # %% ../nbs/94_players.ipynb #45ad379f
 def time_axes(

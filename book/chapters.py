@@ -1,6 +1,6 @@
 """Run chapters and keep them as they ran: a chapter that has not changed since its last good run does not run again.
 A failure is said in a few lines: chapter, cell, error."""
-import ast, os, re, shutil, sys, time
+import ast, html, os, re, shutil, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import current_process
 from pathlib import Path
@@ -101,6 +101,14 @@ def text_shown(text: str) -> str:
         elif shown: kept += shown + "\n"*line.endswith("\n")
     return kept
 
+def describe(cell):
+    "Give a picture in the HTML of a figure its `fig-alt`; an image of Matplotlib's gets it when the page is rendered"
+    if not (alt := cell.metadata.get("mystnb", {}).get("image", {}).get("alt")): return
+    for output in cell.outputs:
+        if page := output.get("data", {}).get("text/html"):
+            said = f'<img alt="{html.escape(alt)}"'
+            output.data["text/html"] = re.sub('<img alt="[^"]*"', lambda m: said, page, count=1)
+
 def tidy(
     nb, # Notebook as papermill leaves it
     values: dict, # Its parameters
@@ -119,6 +127,7 @@ def tidy(
         cell.outputs = [o for o in cell.outputs if o.get("text", "some")]
         for output in cell.outputs:
             if "execution_count" in output: output.execution_count = number
+        describe(cell)
     return nb
 
 def kept_or_run(

@@ -79,6 +79,19 @@ def test_no_script_without_a_use():
     assert html_output(block(), block()).data.count("<script") == 1
 
 
+def test_a_player_with_a_figure():
+    "The same as in two steps; the notebook does not show the figure a second time"
+    import matplotlib.pyplot as plt
+    fig = figure()
+    player = play(SOUND, RATE, 'The "A"', 1)
+    whole = html_output(figure_html(fig, "A tone", player, dpi=150)).data
+    for drawn in fig, fig.axes[0]: assert play(SOUND, RATE, 'The "A"', 1, drawn, "A tone").data == whole
+    assert 'img alt="The &quot;A&quot;"' in play(SOUND, RATE, 'The "A"', figure=fig).data
+    ax = plt.subplots()[1]
+    play(SOUND, RATE, figure=ax)
+    assert ax.figure.number not in plt.get_fignums()
+
+
 # ------------------------------------------------------------------------------------------------------- in a browser
 
 @pytest.fixture
