@@ -1,7 +1,8 @@
 "The code cells of a notebook, and what the directives at their tops say"
 import re, sys
 
-DIRECTIVE = re.compile(r"\s*#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
+# Quotation marks around a value, which Quarto needs where it contains a colon, are not part of it.
+DIRECTIVE = re.compile(r"""\s*#\s*\|\s*([\w-]+)\s*:?\s*("?)(.*?)\2\s*$""")
 TAGS = {"hide": "remove-cell", "default_exp": "remove-cell", "hide_input": "remove-input",
         "hide_output": "remove-output", "include: false": "remove-cell", "echo: false": "remove-input",
         "output: false": "remove-output", "eval: false": "skip-execution", "code-fold: true": "hide-input",
@@ -24,7 +25,7 @@ def split_directives(
     "Take the directives of nbdev off the top of a cell"
     lines, found = source.splitlines(keepends=True), {}
     while lines and ((m := DIRECTIVE.match(lines[0])) or (found and not lines[0].strip())):
-        if m: found[m[1]] = m[2]
+        if m: found[m[1]] = m[3]
         lines.pop(0)
     return found, "".join(lines)
 

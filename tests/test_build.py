@@ -81,7 +81,7 @@ def built(tmp_path_factory):
     p = Project(tmp_path_factory.mktemp("built"))
     p.notebook("one", NUMBERS, "#| code-fold: true\n#| code-summary: How it is drawn\n#| label: fig-line\n#| fig-cap: A \"line\": it goes up\n"
                "#| fig-alt: A line, rising: from 0\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]);",
-               "#| label: fig-html\n#| fig-cap: A picture that plays\n#| fig-alt: A picture in \"HTML\"\n"
+               "#| label: fig-html\n#| fig-cap: \"A picture: it plays\"\n#| fig-alt: A picture in \"HTML\"\n"
                "from IPython.display import HTML\nHTML('<img alt=\"clip\" src=\"data:,\"><img alt=\"another\" src=\"data:,\">')")
     command = [sys.executable, ROOT/"book/build.py", "--root", p.root, "--profile", "quick", "--out", "out"]
     p.done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "agg"})
@@ -106,7 +106,7 @@ def test_figure_has_caption_and_alt(built):
     assert 'alt="A line, rising: from 0"' in page
     assert re.search(r'id="fig-line".*<figcaption>.*it goes up', page, re.S)
     html = re.search(r'id="fig-html".*?</figure>', page, re.S)[0]
-    assert re.findall('alt="(.*?)"', html) == ["A picture in &quot;HTML&quot;", "another"] and "A picture that plays" in html
+    assert re.findall('alt="(.*?)"', html) == ["A picture in &quot;HTML&quot;", "another"] and "A picture: it plays<" in html
     assert "How it is drawn" in page and "code-summary" not in page # above the code that is folded
 
 
