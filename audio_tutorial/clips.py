@@ -31,7 +31,8 @@ def show_wave(
 ): # The axes
     "Plot a waveform over time in seconds"
     import matplotlib.pyplot as plt
-    if ax is None: ax = plt.subplots(figsize=(7, 2.4))[1]
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 2.4), layout='constrained')[1]
     ax.plot(np.arange(len(samples))/sample_rate, samples, lw=0.6)
     ax.set(xlabel='Time (s)', ylabel='Amplitude', title=title)
     ax.margins(x=0)

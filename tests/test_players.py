@@ -40,7 +40,7 @@ def test_time_axes_are_where_the_picture_shows_them():
     text = html_output(figure_html(fig, "Two plots", play(SOUND, RATE))).data
     (x, y, width, height, first, last), = json.loads(re.search(r'data-axes="(.*?)"', text)[1])
     assert (first, last) == (2, 5)
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search(r'image/png;base64,([^"]+)', text)[1]))))
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search(r'image/webp;base64,([^"]+)', text)[1]))))
     red = (pixels[..., 0] > 200) & (pixels[..., 1] < 50) & (pixels[..., 2] < 50)
     rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
     h, w = red.shape
