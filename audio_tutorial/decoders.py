@@ -53,7 +53,7 @@ def _behind_tags(file, start=0):
     return start + len(padded) - len(padded.lstrip(b'\0'))
 
 def _format(file):
-    "What FFmpeg calls the format, or None; where it begins, and how"
+    "FFmpeg's name of the format, or None; where it begins; its first bytes"
     head, start = file.read(4096), 0
     if head[:3] == b'ID3' or head[:8] == bytes(8):
         start = _behind_tags(file)
@@ -108,7 +108,7 @@ def _links(file):
     size, at, starts, was_first = file.seek(0, 2), 0, [], False
     while at < size:
         page = _at(file, at, 282)
-        if page[:4] != b'OggS': # what is no page, such as a tag at the end
+        if page[:4] != b'OggS': # something else, such as a tag at the end
             rest = _at(file, at)
             if b'OggS'.startswith(rest): raise AudioError(_cut_off)
             if (skip := rest.find(b'OggS')) < 0: break

@@ -25,7 +25,7 @@ def shown(
     return os.fsencode(path).decode('utf8', 'backslashreplace')
 
 def _check_file(path):
-    "Refuse what is no regular file: reading a pipe would wait for ever"
+    "Refuse anything but a regular file: reading a pipe might never end"
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise AudioError('it is a folder, a pipe or a device, not a file')
 

@@ -49,8 +49,8 @@ def play(
     """A player for a notebook or a web page, loudness kept
 
     With a figure, a cursor runs along its plots over time while the sound
-    plays. Raises `ValueError` for what is no waveform, and `AudioError` for
-    samples that are not finite."""
+    plays. Raises `ValueError` for anything that is not a waveform, and
+    `AudioError` for samples that are not finite."""
     from IPython.display import HTML
     sound = data_uri(_mp3(samples, sample_rate), 'audio/mpeg')
     place = f'data-start="{start:.3f}" ' if start else ''
@@ -70,9 +70,9 @@ def time_axes(
 ) -> list: # `[left, top, width, height, first, last]` of each plot
     """Where a figure has plots over time, for the script of the cursor
 
-    Places are fractions of the figure from its upper left corner, first and
-    last the seconds at the edges. A plot over time has the label `Time (s)`
-    at its x axis, or shares that axis with a plot that has."""
+    Places are fractions of the figure, from its upper left corner; first and
+    last are the seconds at the edges. A plot over time has the label
+    `Time (s)` at its x axis, or shares that axis with a plot that has it."""
     timed = [ax for ax in fig.axes if ax.get_xlabel() == 'Time (s)']
     found = []
     for ax in fig.axes:
@@ -120,7 +120,7 @@ def style_html() -> str: # `<style>` element
 def html_output(
     *parts: str, # HTML, such as that of `figure_html`
 ): # HTML to display
-    "HTML with its style, and with the script of the cursor if it has a use"
+    "HTML with its style, and with the script of the cursor if it is needed"
     from IPython.display import HTML
     page = style_html() + ''.join(parts)
     if 'class="sound-picture"' in page:

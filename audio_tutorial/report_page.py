@@ -82,7 +82,7 @@ def _heard(path, row, seconds=5):
 
 # %% ../nbs/90_report_page.ipynb #a4c05e15
 def _rows(report, root, most):
-    "A row of HTML for each file; the first `most` with sound are heard"
+    "A row of HTML for each file; the first `most` with sound get a player"
     for name, row in report.iterrows():
         sound = ''
         if not row.error and (most := most - 1) >= 0:
