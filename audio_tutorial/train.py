@@ -20,9 +20,9 @@ def readable_clips(
     table, # DataFrame as from `find_clips`
     report, # As from `clip_report`, with a row for each row of `table`
 ): # The table, without the clips that cannot be read
-    """Leave out what cannot be read, and let equal clips be one group
+    """Leave out what cannot be read, and make equal clips one group
 
-    A table that has a column `group` keeps it. Raises `ValueError` if the
+    If the table has a column `group`, it is kept. Raises `ValueError` if the
     report is not of these clips, or if none of them can be read."""
     need(len(report) == len(table), f'the report has {len(report)} rows, the '
          f'table {len(table)}: make it with files=table.path')
@@ -35,14 +35,14 @@ def readable_clips(
 
 # %% ../nbs/21_your_data.ipynb #7897254b
 def _labels(table, label_delim):
-    "All labels, sorted; refuse what cannot be trained or validated"
+    "All labels, sorted; refuse a table that training cannot use"
     found = {}
     for side, part in table.groupby('valid'):
         texts = part.label if not label_delim else (
             l for text in part.label for l in text.split(label_delim))
         found[bool(side)] = set(filter(None, texts))
     both = found.get(False, set()) | found.get(True, set())
-    need(label_delim or len(both) > 1, 'there is one class only, '
+    need(label_delim or len(both) > 1, 'there is only one class, '
          f'{", ".join(both)}: a classifier needs two or more to tell apart')
     strange = found.get(True, set()) - found.get(False, set())
     need(not strange, 'no training clip has the label '
@@ -88,14 +88,14 @@ def train_clips(
     bs: int=32, # Clips per step
     lr: float=3e-3, # Learning rate
     seed: int=42, # The same seed gives the same classifier
-    label_delim: str|None=None, # Several labels per clip, and what is between
+    label_delim: str|None=None, # Separator, if a clip can have several labels
     num_workers: int=0, # Processes that load clips
-    progress: bool=True, # Progress bars, or a line for each pass
+    progress: bool=True, # Progress bars; `False`: a line for each pass
 ): # fastai `Learner`
     """Train a network on clips, with spectrograms made on the fly
 
-    Raises `ValueError` for a single class, and for a label in validation
-    that training lacks."""
+    Raises `ValueError` for a single class, and for a label that occurs only
+    in validation."""
     from fastai.vision.all import accuracy, accuracy_multi, set_seed
     from audio_tutorial.learner import audio_learner
     table = table.assign(label=table.label.map(str)) # numbers, too
@@ -119,11 +119,10 @@ def save_confusion(
     learn, # Learner, after training
     path, # PNG file to write
 ) -> Path: # The file
-    """Draw what the learner says about its validation clips, as a PNG
+    """Draw what a learner predicts for its validation clips, as a PNG
 
-    A confusion matrix. With several labels per clip: for each label, how
-    many of the clips that have it were found, and how many of the clips
-    found have it."""
+    This is a confusion matrix. If a clip can have several labels, it is two
+    bars for each label: its recall and its precision."""
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
     with learn.no_bar(): p, y = learn.get_preds()
