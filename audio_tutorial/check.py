@@ -44,11 +44,11 @@ def _check(f):
     return check
 
 def _finds(pattern, wanted, right):
-    "Whether the first group of a pattern is what is wanted of each name"
+    "Whether the first group of a pattern finds what is wanted in each name"
     for name, part in wanted.items():
         m = re.search(pattern, name)
         if not m or not m.groups(): return False, f'No group in {name}.'
-        if m[1] != part: return False, f'It takes {m[1]!r} out of {name}.'
+        if m[1] != part: return False, f'It finds {m[1]!r} in {name}.'
     return True, right
 
 def _agree(pairs):
@@ -188,7 +188,7 @@ def smallest_settings(
     def size(s): return len(s.frequencies())*s.n_frames(n_samples)
     to_beat, told = size(MelSettings(n_mels=128)), len(set(rows))
     return told == 9 and size(answer) < to_beat, (
-        f'{told} of 9 notes told apart by {size(answer):,} numbers; '
+        f'{told} of 9 tones are told apart by {size(answer):,} numbers; '
         f'`n_mels=128` takes {to_beat:,}.')
 
 # %% ../nbs/99_check.ipynb #94690076
@@ -211,7 +211,7 @@ def leaking_groups(
         got = list(answer(list(groups), list(map(bool, valid))))
         if got != wanted:
             return False, f'{list(groups)} with {valid} is not {got}.'
-    return True, 'An empty list is what you want to see.'
+    return True, 'On your own data, the list should be empty.'
 
 # %% ../nbs/99_check.ipynb #9a1fcbdb
 @_check
@@ -231,12 +231,12 @@ def fewest_notes(
     t = instruments()[lambda t: t.source == 'acoustic']
     pitches = (t.high - t.low + 1).groupby(t.family).sum()
     return answer == pitches.min()*len(velocities), (
-        'Pitches from `low` to `high`, times the velocities, summed up over '
-        'the instruments of a family.')
+        'Count the pitches from `low` to `high`, multiply by the number of '
+        'velocities, and add up the instruments of a family.')
 
 # %% ../nbs/99_check.ipynb #a968a6a2
 def _right_by_nearest(numbers, notes):
-    "Accuracy of the nearest training note on validation notes"
+    "Accuracy if each validation note gets the label of the nearest note"
     x, y = {}, {}
     for side in 'train', 'valid':
         paths = sorted((notes/side).glob('*.wav'))
@@ -265,8 +265,8 @@ def nearest_family(
         notes = make_notes(folder, 200, 100, seed=0, progress=False)
         got = _right_by_nearest(answer, notes)
         to_beat = _right_by_nearest(_centroid_and_decay, notes)
-    return got > to_beat, (f'{got:.0%} come out right; with spectral '
-                           f'centroid and decay {to_beat:.0%}.')
+    return got > to_beat, (f'{got:.0%} are right; with spectral centroid '
+                           f'and decay it is {to_beat:.0%}.')
 
 # %% ../nbs/99_check.ipynb #8399416f
 @_check
@@ -398,11 +398,11 @@ def polarity(
     given = x.clone()
     y = answer(x)
     if not torch.equal(x, given): return False, 'It changed its input.'
-    return torch.equal(y, -given), 'Every sample changes its sign.'
+    return torch.equal(y, -given), 'Every sample has to change its sign.'
 
 # %% ../nbs/99_check.ipynb #8f59de33
 def _notes(folder, settings):
-    "Clips of a folder `(n_clips, n_samples)`, and numbers of their families"
+    "Clips of a folder `(n_clips, n_samples)`, and their families as numbers"
     import torch
     paths = sorted(folder.glob('*.wav'))
     clips = [load_clip(p, settings.sample_rate)[0] for p in paths]
@@ -434,8 +434,8 @@ def better_settings(
                                              for side in ('train', 'valid')))
                          for s in (answer, plain)])
     got, to_beat = np.mean(both, axis=0)
-    return got > to_beat, (f'{got:.1%} come out right; with the plain '
-                           f'STFT {to_beat:.1%}.')
+    return got > to_beat, (f'{got:.1%} are right; with the plain STFT it is '
+                           f'{to_beat:.1%}.')
 
 # %% ../nbs/99_check.ipynb #9b597231
 @_check
@@ -512,8 +512,8 @@ def better_baseline(
     settings = MelSettings()
     got, to_beat = (_right_by_group(f, clips, names) for f in (
         answer, lambda x: settings.log_mel(x).mean(axis=1)))
-    return got > to_beat, (f'{got:.1%} come out right; with the mean of each '
-                           f'band {to_beat:.1%}.')
+    return got > to_beat, (f'{got:.1%} are right; with the mean of each band '
+                           f'it is {to_beat:.1%}.')
 
 # %% ../nbs/99_check.ipynb #a10c0002
 @_check
@@ -521,7 +521,7 @@ def noise_power(
     answer: float, # Mean square of noise 20 dB below a clip's 0.02
 ): # Verdict
     "Chapter 15, exercise 1"
-    return abs(answer - 0.0002) < 1e-9, '20 dB are a hundredth of the power.'
+    return abs(answer - 0.0002) < 1e-9, '20 dB less is a hundredth the power.'
 
 @_check
 def reversed_clips(
@@ -539,7 +539,7 @@ def reversed_clips(
     if not torch.equal(x, given): return False, 'It changed its input.'
     over, same = (y == back).all(1), (y == x).all(1)
     return bool((over | same).all() and over.any() and same.any()), (
-        'With p=0.5 some clips run backwards, the others as they did.')
+        'With p=0.5, some clips are reversed, and the others stay the same.')
 
 # %% ../nbs/99_check.ipynb #0324d47c
 @_check
@@ -562,8 +562,8 @@ def better_augmentation(
         both.append([_right_by_line(settings, (m, np.tile(y, 3)), (noisy, w))
                      for m in many])
     got, to_beat = np.mean(both, axis=0)
-    return got >= to_beat + 0.05, (f'{got:.1%} come out right; with copies '
-                                   f'that are not changed {to_beat:.1%}.')
+    return got >= to_beat + 0.05, (f'{got:.1%} are right; with unchanged '
+        f'copies it is {to_beat:.1%}. Needed: five points more.')
 
 # %% ../nbs/99_check.ipynb #c1100002
 @_check
@@ -572,7 +572,7 @@ def collapsed_loss(
 ): # Verdict
     "Chapter 16, exercise 1"
     return abs(answer - np.log(127)) < 0.005, (
-        'All others score the same; no view is compared with itself.')
+        'All other views score the same, and none is compared with itself.')
 
 @_check
 def one_way_loss(
@@ -606,7 +606,7 @@ def pitch_blind(
         return np.mean(near.argmax(axis=1)//2 == np.arange(len(x))//2)
     got, to_beat = found(answer), found(lambda s: s.mean(axis=1))
     return got > to_beat, (f'{got:.0%} find their instrument; by the mean '
-                           f'of each band {to_beat:.0%} do.')
+                           f'of each band, {to_beat:.0%} do.')
 
 def _ten_instruments():
     "One acoustic instrument of each family, and the middle of its range"
@@ -620,8 +620,8 @@ def window_count(
     answer: int, # Windows of 4 s, every 3 s, in 60 s
 ): # Verdict
     "Chapter 18, exercise 1"
-    return answer == (60 - 4)//3 + 2, ('Those that begin at a whole number '
-        'of hops and fit, and the one at the end.')
+    return answer == (60 - 4)//3 + 2, ('Count those that begin at a whole '
+        'number of hops and fit, and the one at the end.')
 
 @_check
 def merge_labels(
@@ -659,8 +659,8 @@ def smooth_track(
         for shares, track in (ours, got), (to_beat, three):
             shares.append((track.argmax(axis=1) == truth).mean())
     return np.mean(ours) > np.mean(to_beat), (
-        f'{np.mean(ours):.1%} of the windows come out right; averages over '
-        f'three reach {np.mean(to_beat):.1%}.')
+        f'{np.mean(ours):.1%} of the windows are right; averages over three '
+        f'reach {np.mean(to_beat):.1%}.')
 
 # %% ../nbs/99_check.ipynb #c1c55001
 @_check
@@ -682,7 +682,7 @@ def same_answers(
                          (p, p[:, ::-1], False), (p, p + 1e-3, False)):
         if bool(answer(np.array(a), np.array(b))) != wanted:
             return False, f'For {a} and {b} it should be {wanted}.'
-    return True, 'The same labels, and nearly the same numbers.'
+    return True, 'The labels are the same, and the numbers nearly so.'
 
 # %% ../nbs/99_check.ipynb #88395d48
 @_check
@@ -697,5 +697,5 @@ def best_duration(
                        (to_beat, np.quantile(lengths, 0.9))):
             off.append(np.abs(lengths - d).mean())
     return sum(ours) < sum(to_beat), (
-        f'{np.mean(ours):.2f} s lost or wasted per clip; nine of ten '
-        f'leaves {np.mean(to_beat):.2f} s.')
+        f'{np.mean(ours):.2f} s lost or wasted per clip; with the length '
+        f'that nine of ten do not exceed it is {np.mean(to_beat):.2f} s.')

@@ -20,14 +20,15 @@ from .batches import MelSpectrogram
 from .files import whole_file
 from .mel import MelSettings
 from .networks import (create_network, load_weights,
-                                     save_weights, set_weights)
+                                     own_networks, save_weights, set_weights)
 from .predictor import (ModelError, Predictor, model_file,
     model_schema, onnx_file, read_config)
 
 # %% ../nbs/19_classifier.ipynb #230614a0
 def _blank(arch, n_out):
     "The network of a given name, with shapes but without numbers"
-    known = torchvision.models.list_models(module=torchvision.models)
+    known = {*torchvision.models.list_models(module=torchvision.models),
+             *own_networks}
     if arch not in known:
         raise ValueError(f"arch is {arch!r}: it must be one of torchvision's "
             "networks for pictures, such as 'resnet18'")

@@ -33,8 +33,9 @@ def report_summary(
             f'{good.seconds.min():.1f} to {good.seconds.max():.1f} s long')
     for column, unit in ('sample_rate', 'Hz'), ('channels', 'channels'):
         counts = good[column].value_counts()
-        lines.append(', '.join(f'{n:,} with {value:,} {unit}'
-                               for value, n in counts.items()))
+        line = ', '.join(f'{n:,} with {value:,} {unit}'
+                         for value, n in counts.items())
+        lines.append(line.replace(' 1 channels', ' 1 channel'))
     faults = [f for row in report.faults for f in row.split(', ') if f]
     told = ', '.join(f'{faults.count(f):,} {f}' for f in sorted(set(faults)))
     left = report.attrs.get('left_out')

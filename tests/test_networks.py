@@ -11,8 +11,8 @@ from torch import nn
 from audio_tutorial import networks
 from audio_tutorial.classifier import AudioClassifier
 from audio_tutorial.mel import MelSettings
-from audio_tutorial.networks import (create_body, create_network, get_body, load_weights, plain_head, save_weights,
-                                     set_weights)
+from audio_tutorial.networks import (create_body, create_network, get_body, load_weights, plain_cnn, plain_head,
+                                     save_weights, set_weights)
 
 WEIGHTS = Path(__file__).resolve().parents[2]/'shared/data/squeezenet1_1_imagenet_body.pth'
 # What squeezenet1_1 called its layers up to 28 November 2026, when body and head had numbers for names
@@ -20,7 +20,8 @@ OLD = ['0.0', *[f'0.{i}.{part}' for i in (3, 4, 6, 7, 9, 10, 11, 12) for part in
        '1.3']
 
 
-@pytest.mark.parametrize('arch', ['resnet18', torchvision.models.resnet18, 'squeezenet1_1', 'mobilenet_v3_small'])
+@pytest.mark.parametrize('arch', ['resnet18', torchvision.models.resnet18, 'squeezenet1_1', 'mobilenet_v3_small',
+                                  'plain_cnn', plain_cnn])
 def test_network_takes_one_channel_and_any_size(arch):
     network = create_network(arch, 7).eval()
     for size in (40, 251), (129, 126): assert network(torch.zeros(2, 1, *size)).shape == (2, 7)
@@ -58,11 +59,12 @@ def test_weights_that_cannot_be_fetched_name_the_setting(monkeypatch):
 def test_networks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match='vit_b_16'): create_body('vit_b_16')
     with pytest.raises(ValueError, match='n_in'): create_body('resnet18', n_in=2)
+    with pytest.raises(ValueError, match='plain_cnn has no weights'): create_body('plain_cnn', pretrained=True)
 
 
 # The parts by name
 
-@pytest.mark.parametrize('arch', ['resnet18', 'squeezenet1_1'])
+@pytest.mark.parametrize('arch', ['resnet18', 'squeezenet1_1', 'plain_cnn'])
 def test_parts_have_names_and_their_old_places(arch):
     network = create_network(arch, 7)
     assert network[0] is network.body and network[1] is network.head and len(network) == 2
@@ -159,5 +161,5 @@ def test_files_that_hold_no_weights(tmp_path):
     with pytest.raises(FileNotFoundError, match='gone.safetensors'): load_weights(tmp_path/'gone.safetensors')
     (tmp_path/'text.safetensors').write_text('no weights')
     for error in ValueError, Other:
-        with pytest.raises(error, match='text.safetensors is no safetensors file'):
+        with pytest.raises(error, match='text.safetensors is not a safetensors file'):
             load_weights(tmp_path/'text.safetensors', error)

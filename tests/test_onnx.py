@@ -14,7 +14,8 @@ from audio_tutorial.onnx_classifier import OnnxClassifier, export_classifier, lo
 from audio_tutorial.predictor import ModelError, onnx_file
 
 for needed in 'onnx', 'onnxscript', 'onnxruntime': pytest.importorskip(needed)
-KINDS = {'one label': dict(), 'several labels': dict(activation='sigmoid', threshold=0.4), 'resnet18': dict(arch='resnet18'),
+KINDS = {'one label': dict(), 'several labels': dict(activation='sigmoid', threshold=0.4),
+         'resnet18': dict(arch='resnet18'), 'plain_cnn': dict(arch='plain_cnn'),
          'other settings': dict(settings=MelSettings(8000, 512, 200, 24, 50, 4000, 'htk', 60), duration=0.7),
          'n_fft=600': dict(settings=MelSettings(n_fft=600)), 'stft': dict(settings=MelSettings(n_fft=256, n_mels=None))}
 
