@@ -91,7 +91,7 @@ def test_the_page_is_one_file_that_says_the_same(suspicious):
     assert page.rows[0] == ['File', 'What is wrong']
     assert [f'{row[0]}: {row[1]}' for row in page.rows[1:]] == lines[4:-1]
     assert page.attributes['img']['alt']
-    assert base64.b64decode(page.attributes['img']['src'].partition(',')[2]).startswith(b'\x89PNG')
+    assert base64.b64decode(page.attributes['img']['src'].partition(',')[2])[8:12] == b'WEBP'
     assert all(a.startswith('data:') for a in page.addresses) and '://' not in page.source and 'url(' not in page.source
     assert "default-src 'none'" in page.source and '.sound-report table' in page.text['style']
     assert not {'script', 'iframe', 'object', 'b'} & set(page.tags)
