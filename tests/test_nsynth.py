@@ -263,7 +263,7 @@ def test_a_split_of_the_published_size_is_expected_unless_told_otherwise(tmp_pat
 
 def test_not_found_is_said_at_once(tmp_path, server):
     server.files.clear()
-    with pytest.raises(OSError, match='answers 404.*address'): fetch(tmp_path, server)
+    with pytest.raises(OSError, match='responds 404.*address'): fetch(tmp_path, server)
     assert len(server.asked) == 1
     assert_nothing_installed(tmp_path)
 
