@@ -59,6 +59,7 @@ def show_spectrogram(
         hop_length=hop_length, y_coords=frequencies, x_axis='time',
         y_axis=scale, cmap='magma', vmin=top - top_db, vmax=top)
     ax.set(xlabel='Time (s)', ylabel='Frequency (Hz)', title=title)
+    ax.locator_params(axis='x', nbins=4) # or a small picture has too many
     ax.figure.colorbar(mesh, ax=ax, format='%d dB')
     return ax
 
