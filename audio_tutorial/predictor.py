@@ -18,7 +18,7 @@ from .arrays import AudioError, as_number, need
 from .files import get_audio_files, progress_bar
 from .clips import (crop_or_pad, as_clip, is_clip,
                                   what_is_a_clip)
-from .players import figure_html, html_output, play
+from .players import play
 from .mel import MelSettings
 
 # %% ../nbs/17_predict.ipynb #c1a55003
@@ -211,9 +211,8 @@ def hear(self:Predictor,
     right.barh(names, p[most])
     right.set(xlim=(0, 1), xlabel='Probability', title='Prediction')
     said = f'{names[-1]}, {p[most[-1]]:.0%}'
-    player = play(clip, self.settings.sample_rate, said)
-    alt = f'Spectrogram and likeliest labels: {said}'
-    return html_output(figure_html(fig, alt, player, dpi=150))
+    return play(clip, self.settings.sample_rate, said, figure=fig,
+                alt=f'Spectrogram and likeliest labels: {said}')
 
 # %% ../nbs/17_predict.ipynb #c1a5500c
 class ModelError(ValueError):
