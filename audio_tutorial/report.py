@@ -148,7 +148,7 @@ def show_report(
     "One screen about a folder: what is in it, its levels, its faults"
     import matplotlib.pyplot as plt
     good = report[report.error == '']
-    fig, axs = plt.subplots(3, 2, figsize=(8, 7.5), layout='constrained')
+    fig, axs = plt.subplots(3, 2, figsize=(7, 7.5), layout='constrained')
     left = report.attrs.get('left_out')
     fig.suptitle(f'{len(report):,} files, {len(good):,} of them readable: '
                  f'{good.seconds.sum()/60:,.1f} minutes'
