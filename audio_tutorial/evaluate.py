@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GroupSplitter', 'check_groups', 'repeats', 'ValidateAtEnd', 'trials', 'Estimate', 'estimate', 'summarize',
-           'paired_difference', 'mean_bands', 'statistical_power']
+           'paired_difference', 'mean_bands', 'statistical_power', 'smallest_difference']
 
 # %% ../nbs/12_evaluate.ipynb #02952c63
 import itertools, warnings
@@ -223,3 +223,18 @@ def statistical_power(
                                            (draws, n))
     half = _t(n, confidence)*x.std(axis=1, ddof=1)/np.sqrt(n)
     return float((x.mean(axis=1) > half).mean())
+
+# %% ../nbs/12_evaluate.ipynb #11e265a9
+def smallest_difference(
+    spread: float, # Standard deviation of the difference between seeds
+    n: int, # Pairs of runs in an experiment, 3 or more
+    confidence: float=0.95, # Of the interval that decides
+    power: float=0.8, # Share of the experiments that are to find it
+) -> float: # In the unit of `spread`
+    """The smallest true difference that an experiment is likely to find
+
+    It is a multiple of a twentieth of `spread`. Raises as
+    `statistical_power`."""
+    steps = np.arange(0.05, 50, 0.05)*spread
+    return float(next(d for d in steps if statistical_power(
+        d, spread, n, confidence) >= power))

@@ -93,7 +93,7 @@ def in_order(
 
 # %% ../nbs/11_on_the_fly.ipynb #5a1e000b
 class KeepFigures(Callback):
-    """Keep the figures of a training's last epoch, by name
+    """Keep the figures of a training run's last epoch, by name
 
     It is added to every learner. `learn.figures` is a dictionary:
     `train_loss`, `valid_loss` and the metrics that have a value."""
@@ -150,8 +150,8 @@ def show_batch(x: TensorSpectrogram, y, samples, ctxs=None, max_n=9,
 @dispatch
 def show_results(x: TensorSpectrogram, y, samples, outs, ctxs=None, max_n=9,
                  **kwargs):
-    "The same, with the label and the answer of the network"
-    _show_clips(x, [f'{_said(s[1:])}, answer: {_said(o)}'
+    "The same, with the label and the prediction of the network"
+    _show_clips(x, [f'{_said(s[1:])}, prediction: {_said(o)}'
                     for s, o in zip(samples[:max_n], outs)])
 
 # %% ../nbs/11_on_the_fly.ipynb #6307fe0a

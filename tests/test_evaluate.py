@@ -8,8 +8,8 @@ from scipy import stats
 
 from audio_tutorial.clips import load_clip
 from audio_tutorial.evaluate import (Estimate, GroupSplitter, ValidateAtEnd, check_groups, estimate, mean_bands,
-                                     paired_difference, repeats, statistical_power, summarize,
-                                     trials)
+                                     paired_difference, repeats, smallest_difference, statistical_power,
+                                     summarize, trials)
 from audio_tutorial.files import get_audio_files
 from audio_tutorial.learner import AudioBlock, audio_learner
 from audio_tutorial.mel import MelSettings
@@ -185,3 +185,11 @@ def test_more_confidence_is_a_wider_interval():
     table = trials(lambda seed, way: dict(accuracy=seed*(1 + (way == 'b'))), 4, 0, way='ab')
     usual, more = (paired_difference(table, 'way', 'a', 'b', confidence=c) for c in (0.95, 0.99))
     assert usual == paired_difference(table, 'way', 'a', 'b') and more.mean == usual.mean and more.half > usual.half
+
+
+def test_smallest_difference_is_the_first_that_is_found():
+    d = smallest_difference(2.0, 8)
+    assert statistical_power(d, 2.0, 8) >= 0.8 > statistical_power(d - 0.1, 2.0, 8)
+    assert smallest_difference(4.0, 8) == pytest.approx(2*d)
+    # the known formula of a paired t test: 1.15 standard deviations for eight pairs
+    assert d/2 == pytest.approx(1.15, abs=0.06)
