@@ -56,7 +56,7 @@ oldest: $(SETUP)
 setup: $(SETUP)
 
 # The stamp goes first and comes last: a set-up that was interrupted starts again from nothing.
-$(SETUP): requirements.lock pyproject.toml
+$(SETUP): requirements.lock pyproject.toml book/_listen/package-lock.json
 	@test -e $@ || rm -rf $(VENV)
 	@rm -f $@
 	@bare=; for p in $(PYTHON) $(PYTHONS); do \
@@ -70,6 +70,7 @@ $(SETUP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/python book/node.py
 	@touch $@
 
 define CLEAR_OUTPUTS

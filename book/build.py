@@ -47,6 +47,7 @@ def stage(
     shutil.rmtree(src, ignore_errors=True)
     tools = {p.name for p in (root/"book").glob("*.py")} | {"__pycache__", "_lab", "_listen"}
     shutil.copytree(root/"book", src/"book", ignore=lambda folder, names: tools & {*names})
+    listen.write(src/"book/_static/listen", listen.take([nb for _, nb in executed]))
     (src/"nbs").mkdir()
     for name, nb in executed: nbformat.write(nb, src/"nbs"/f"{name}.ipynb")
     (src/"book/api").mkdir()
@@ -57,8 +58,6 @@ def stage(
                                ("house", "picture of the rooms", lambda: house.picture(root))):
         if (path := src/f"book/{page}.md").exists():
             path.write_text(path.read_text().replace(f"<!-- {marker} -->", made()))
-
-    listen.write(src/"book/_static/listen")
 
     toc = (src/"book/_toc.yml").read_text()
     listing = re.compile(r"^( *)- glob: book/api/\*$", re.M) # in reading order, not by the alphabet

@@ -2,7 +2,7 @@
 
 Pages opened from disk may run scripts, but not load modules or data from files. So `listen.js` holds the modules of
 `_listen/` as text, and data comes as scripts that hand it over."""
-import base64, io, json
+import base64, gzip, io, json
 from pathlib import Path
 
 import matplotlib, numpy as np, soundfile as sf
@@ -11,6 +11,9 @@ from audio_tutorial.clips import example_clip, load_clip
 from audio_tutorial.notes import note_rate, play_note
 
 HERE = Path(__file__).parent/"_listen"
+RUNTIME = Path(__file__).resolve().parents[1]/".venv/node/node_modules/onnxruntime-web/dist"
+DATA = "application/vnd.audio-tutorial+json"  # what a chapter displays as this goes to the pages: {name: content}
+PAGES = "classifier", "quiz"  # names of such data
 NOTES = {  # what the list of sounds shows: the note, its instrument first
     "Guitar": ("guitar_acoustic_000", 52), "Marimba": ("mallet_acoustic_004", 64), "Flute": ("flute_acoustic_001", 72),
     "Trumpet": ("brass_acoustic_000", 65), "Choir": ("vocal_acoustic_000", 57)}
@@ -23,6 +26,11 @@ def flac(samples) -> str:
     sf.write(file, samples, note_rate, format="FLAC", subtype="PCM_16")
     return base64_of(file.getvalue())
 
+def smaller(note: dict) -> dict:
+    "A note of the quiz with its sound as FLAC instead of WAV"
+    samples, _ = sf.read(io.BytesIO(base64.b64decode(note["wav"])), dtype="float32")
+    return {key: value for key, value in note.items() if key != "wav"} | dict(file=flac(samples))
+
 def sounds() -> list:
     "The sounds of the book to choose from"
     phrase, _ = load_clip(example_clip(), note_rate, duration=5)
@@ -33,15 +41,60 @@ def colours() -> str:
     "Red, green and blue of 256 levels, the colours of all spectrograms of the book"
     return base64_of(np.uint8(matplotlib.colormaps["magma"](np.arange(256))[:, :3]*255).tobytes())
 
-def write(folder: Path):
-    "Fill the folder of the scripts"
+def zipped(content: bytes) -> str: return base64_of(gzip.compress(content, mtime=0))
+
+def runtime() -> dict|None:
+    "onnxruntime-web: its script, its module and its WebAssembly; `None` if it was not fetched"
+    if not RUNTIME.exists(): return None
+    return dict(script=(RUNTIME/"ort.wasm.min.js").read_text(), mjs=(RUNTIME/"ort-wasm-simd-threaded.mjs").read_text(),
+                wasm=zipped((RUNTIME/"ort-wasm-simd-threaded.wasm").read_bytes()))
+
+def halved(model: bytes) -> bytes:
+    "An ONNX network whose weights are kept with 16 bits each and cast to 32 when it is loaded"
+    import onnx
+    from onnx import helper, numpy_helper
+    net = onnx.load_from_string(model)
+    casts, weights = [], []
+    for weight in net.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == "float32" and values.size > 64:
+            weights.append(numpy_helper.from_array(values.astype("float16"), f"{weight.name}_half"))
+            casts.append(helper.make_node("Cast", [f"{weight.name}_half"], [weight.name], to=onnx.TensorProto.FLOAT))
+        else: weights.append(weight)
+    nodes = [*casts, *net.graph.node]
+    for field, content in (net.graph.initializer, weights), (net.graph.node, nodes):
+        kept = list(content)
+        del field[:]
+        field.extend(kept)
+    return net.SerializeToString()
+
+def take(notebooks: list) -> dict:
+    "Take out of the notebooks, as they ran, what their chapters have displayed for the pages"
+    found = {}
+    for nb in notebooks:
+        for cell in nb.cells:
+            for output in cell.get("outputs", []):
+                for name, content in output.get("data", {}).get(DATA, {}).items(): found[name] = content
+            if "outputs" in cell: cell.outputs = [o for o in cell.outputs if DATA not in o.get("data", {})]
+    return found
+
+def write(
+    folder: Path, # To make
+    given: dict|None=None, # What chapters have displayed for the pages
+):
+    "Write the scripts, the sounds, the network and the runtime it needs"
+    given = dict.fromkeys(PAGES) | (given or {})
+    if unknown := given.keys() - {*PAGES}: raise ValueError(f"data for no page: {', '.join(unknown)}; known: {PAGES}")
+    if net := given["classifier"]: given["classifier"] = net | dict(model=zipped(halved(base64.b64decode(net["model"]))))
+    if quiz := given["quiz"]: given["quiz"] = quiz | dict(notes=[smaller(note) for note in quiz["notes"]])
     folder.mkdir(parents=True)
     modules = {p.stem: p.read_text() for p in sorted(HERE.glob("*.js")) if p.stem != "loader"}
     start = (HERE/"loader.js").read_text()
     (folder/"listen.js").write_text(f"({start})({json.dumps(modules)}, {json.dumps(colours())})\n")
     (folder/"listen.css").write_text((HERE/"listen.css").read_text())
-    give(folder, "sounds", dict(sounds=sounds()))
+    for name, content in dict(sounds=dict(sounds=sounds()), runtime=runtime(), **given).items():
+        give(folder, name, content)
 
-def give(folder: Path, name: str, content: dict):
+def give(folder: Path, name: str, content: dict|None):
     "Write data that a page asks for with `load(name)`"
     (folder/f"{name}.js").write_text(f"listen.give({json.dumps(name)}, {json.dumps(content)})\n")

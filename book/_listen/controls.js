@@ -14,6 +14,7 @@ export function make(kind, given = {}, ...inside) {
   return element
 }
 
+export const percent = p => `${Math.round(100*p)} %`
 export const bytesOf = base64 => Uint8Array.from(atob(base64), c => c.charCodeAt(0))
 
 // A slider or a list with its label, and what it shows of its value
