@@ -85,16 +85,19 @@ def write(
     "Write the scripts, the sounds, the network and the runtime it needs"
     given = dict.fromkeys(PAGES) | (given or {})
     if unknown := given.keys() - {*PAGES}: raise ValueError(f"data for no page: {', '.join(unknown)}; known: {PAGES}")
-    if net := given["classifier"]: given["classifier"] = net | dict(model=zipped(halved(base64.b64decode(net["model"]))))
+    engine, model = runtime(), None
+    if about := given["classifier"]:
+        model = zipped(halved(base64.b64decode(about["model"])))
+        given["classifier"] = about | dict(model=None, bytes=len(model) + len(json.dumps(engine)))
     if quiz := given["quiz"]: given["quiz"] = quiz | dict(notes=[smaller(note) for note in quiz["notes"]])
     folder.mkdir(parents=True)
     modules = {p.stem: p.read_text() for p in sorted(HERE.glob("*.js")) if p.stem != "loader"}
     start = (HERE/"loader.js").read_text()
     (folder/"listen.js").write_text(f"({start})({json.dumps(modules)}, {json.dumps(colours())})\n")
     (folder/"listen.css").write_text((HERE/"listen.css").read_text())
-    for name, content in dict(sounds=dict(sounds=sounds()), runtime=runtime(), **given).items():
+    for name, content in dict(sounds=dict(sounds=sounds()), runtime=engine, network=model, **given).items():
         give(folder, name, content)
 
-def give(folder: Path, name: str, content: dict|None):
+def give(folder: Path, name: str, content: dict|str|None):
     "Write data that a page asks for with `load(name)`"
     (folder/f"{name}.js").write_text(f"listen.give({json.dumps(name)}, {json.dumps(content)})\n")

@@ -13,7 +13,7 @@ async function unzip(base64) {
 }
 
 // The network, ready to run. From disk a page can fetch nothing, so the runtime gets its two parts as blobs.
-async function start(load, model) {
+async function start(load) {
   const runtime = await load('runtime')
   if (!runtime) throw new Error('onnxruntime-web was not there when this copy of the book was built. ' +
     'Run make setup with a network, then make book.')
@@ -22,7 +22,7 @@ async function start(load, model) {
   const {ort} = globalThis
   ort.env.wasm.numThreads = 1 // more need headers that a plain web server does not send
   ort.env.wasm.wasmPaths = {mjs: blob(runtime.mjs, 'text/javascript'), wasm: blob(await unzip(runtime.wasm), 'application/wasm')}
-  const session = await ort.InferenceSession.create(new Uint8Array(await unzip(model)), {executionProviders: ['wasm']})
+  const session = await ort.InferenceSession.create(new Uint8Array(await unzip(await load('network'))), {executionProviders: ['wasm']})
   return async picture => { // probabilities of a spectrogram
     const x = new ort.Tensor('float32', picture.db, [1, 1, picture.n_rows, picture.n_frames])
     return [...(await session.run({spectrograms: x})).probabilities.data]
@@ -93,14 +93,12 @@ export default async function name(place, {load, colours}) {
     button.disabled = true
     headline.textContent = 'Loading the network …'
     const since = performance.now()
-    try { ask = await start(load, classifier.model) }
+    try { ask = await start(load) }
     catch (e) {
       headline.textContent = `The network cannot be loaded. ${e.message}`
       return
     }
-    const bytes = performance.getEntriesByType('resource').filter(e => /\/(runtime|classifier)\.js$/.test(e.name))
-      .reduce((sum, e) => sum + e.decodedBodySize, 0)
-    place.dataset.cost = `Loading ${bytes ? megabytes(bytes) : 'it'} took ${((performance.now() - since)/1000).toFixed(1)} s.`
+    place.dataset.cost = `Loading ${megabytes(classifier.bytes)} took ${((performance.now() - since)/1000).toFixed(1)} s.`
     button.hidden = true
     await answer()
   }
@@ -121,6 +119,7 @@ export default async function name(place, {load, colours}) {
   source.drop(place)
   classifier = await load('classifier')
   if (!classifier) return place.replaceChildren('This copy of the book was built without chapter 20, which trains the network.')
+  button.textContent += ` (loads ${megabytes(classifier.bytes)}, once)`
   place.replaceChildren(source.place, source.say, button, headline, bars, strip, time,
     field('Reject predictions below', threshold, x => `${x} %`), make('h2', {}, 'What the network gets'), picture.place, cost)
   await source.choose()
