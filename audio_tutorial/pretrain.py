@@ -23,7 +23,7 @@ class SeveralLabels(nn.Module):
         self.sizes = list(sizes)
 
     def _pairs(self, scores, targets):
-        "The scores and the right answers of each label"
+        "The scores and the true values of each label"
         return zip(scores.split(self.sizes, dim=1), targets, strict=True)
 
     def forward(self,
@@ -34,7 +34,7 @@ class SeveralLabels(nn.Module):
                    for s, y in self._pairs(scores, targets))
 
     def accuracy(self, scores, *targets):
-        "Share of right answers, averaged over the labels"
+        "Share of right predictions, averaged over the labels"
         right = [(s.argmax(dim=1) == y).float().mean()
                  for s, y in self._pairs(scores, targets)]
         return sum(right)/len(right)
