@@ -3,6 +3,7 @@ from audio_tutorial import check
 from audio_tutorial.arrays import *
 from audio_tutorial.decoders import *
 from audio_tutorial.files import *
+from audio_tutorial.distributed import *
 from audio_tutorial.players import *
 from audio_tutorial.clips import *
 from audio_tutorial.fft import *
@@ -17,6 +18,7 @@ from audio_tutorial.batches import *
 from audio_tutorial.networks import *
 from audio_tutorial.transforms import *
 from audio_tutorial.learner import *
+from audio_tutorial.shards import *
 from audio_tutorial.evaluate import *
 from audio_tutorial.errors import *
 from audio_tutorial.calibration import *

@@ -69,33 +69,11 @@ def _as_json(rows, vocab):
             probability=max(each), probabilities=dict(zip(vocab, each)))
     return json.dumps([told(r) for r in rows], indent=1, ensure_ascii=False)
 
-# %% ../nbs/22_shell.ipynb #32962fba
-@app.command()
-@_model()
-@click.argument('clips', metavar='CLIPS...', nargs=-1, required=True,
-                type=_path())
-@click.option('--json', 'as_json', is_flag=True,
-              help='Print JSON, with the probability of every label.')
-@click.option('--csv', 'as_csv', is_flag=True,
-              help='Print CSV, with the probability of every label.')
-def predict(model, clips, as_json, as_csv):
-    """Classify clips: print a table with the likeliest label of each.
-
-    MODEL is the folder of a saved classifier, and CLIPS are sound files or
-    folders of them.
-
-    Exit status: 0 if all is well, 1 if a clip could not be read (the others
-    are classified all the same), 2 if the call makes no sense."""
-    from audio_tutorial.files import get_audio_files, progress_bar, shown
-    from audio_tutorial.onnx_classifier import load_classifier
-    _calm_threads()
-    if as_json and as_csv: _stop('choose --json or --csv, not both')
-    try:
-        clf = load_classifier(model)
-        files = [f for c in clips
-                 for f in (get_audio_files(c) if c.is_dir() else [c])]
-    except (OSError, ValueError) as e: _stop(e)
-    rows = clf.rows(files)
+# %% ../nbs/22_shell.ipynb #5b061dba
+def _print(clf, files, as_json, as_csv, client):
+    "Print the rows of clips, and return the errors among them"
+    from audio_tutorial.files import progress_bar, shown
+    rows = clf.rows(files, client=client)
     if len(files) > 64 and sys.stderr.isatty():
         rows = progress_bar(rows, len(files), 'clips')
     rows = [row | dict(path=shown(row['path'])) for row in rows]
@@ -103,7 +81,53 @@ def predict(model, clips, as_json, as_csv):
     else:
         text = _as_csv(rows, clf.vocab) if as_csv else _as_text(rows)
         click.echo(text, nl=False)
-    errors = [row['error'] for row in rows if row['error']]
+    return [row['error'] for row in rows if row['error']]
+
+def _to_table(clf, files, out, client):
+    "Write the rows of clips as Parquet files, and return the errors"
+    import pandas as pd
+    from audio_tutorial.predictor import free_name
+    n = clf.predict_to(out, files, client=client,
+                       progress=sys.stderr.isatty())
+    click.echo(f'Classified {n:,} of {len(files):,} clips now. All are in '
+               f'{out}')
+    error = free_name('error', clf.vocab)
+    return [*pd.read_parquet(out, columns=[error])[error].dropna()]
+
+# %% ../nbs/22_shell.ipynb #32962fba
+@app.command()
+@_model()
+@click.argument('clips', metavar='CLIPS...', nargs=-1, required=True)
+@click.option('--json', 'as_json', is_flag=True,
+              help='Print JSON, with the probability of every label.')
+@click.option('--csv', 'as_csv', is_flag=True,
+              help='Print CSV, with the probability of every label.')
+@click.option('--out', help='Write Parquet files into this folder instead; '
+              'called again, it does what is missing.')
+@click.option('--scheduler', metavar='ADDRESS', help='Let the workers of '
+              'this Dask scheduler do it, such as tcp://10.0.0.1:8786.')
+def predict(model, clips, as_json, as_csv, out, scheduler):
+    """Classify clips: print a table with the likeliest label of each.
+
+    MODEL is the folder of a saved classifier, and CLIPS are sound files or
+    folders of them, or their addresses, such as s3://bucket/clips.
+
+    Exit status: 0 if all is well, 1 if a clip could not be read (the others
+    are classified all the same), 2 if the call makes no sense."""
+    from audio_tutorial.distributed import connect
+    from audio_tutorial.files import get_audio_files, is_folder
+    from audio_tutorial.onnx_classifier import load_classifier
+    _calm_threads()
+    if as_json + as_csv + bool(out) > 1:
+        _stop('choose one of --json, --csv and --out')
+    try:
+        clf = load_classifier(model)
+        files = [f for c in clips
+                 for f in (get_audio_files(c) if is_folder(c) else [c])]
+        client = connect(scheduler) if scheduler else None
+        if out: errors = _to_table(clf, files, out, client)
+        else: errors = _print(clf, files, as_json, as_csv, client)
+    except (ImportError, OSError, ValueError) as e: _stop(e)
     for error in errors: click.echo(error, err=True)
     if errors: raise click.exceptions.Exit(1)
 

@@ -17,8 +17,9 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 from .arrays import need
 from .clips import load_clip
-from .files import (claim_folder, get_audio_files, progress_bar,
-                                  whole_file, workers)
+from .distributed import worker_pool
+from .files import (claim_folder, get_audio_files, path_below,
+                                  progress_bar, whole_file)
 from .mel import MelSettings
 from .notes import note_pattern
 
@@ -72,7 +73,7 @@ def _pictures(source, dest):
     "`{picture: its clip}` for every clip below `source`"
     pictures = {}
     for clip in get_audio_files(source):
-        picture = (dest/clip.relative_to(source)).with_suffix('.png')
+        picture = (dest/path_below(clip, source)).with_suffix('.png')
         if picture in pictures:
             raise ValueError(f'{pictures[picture]} and {clip} would both '
                              f'become {picture}: rename one')
@@ -100,13 +101,14 @@ def _draw_file(job, settings, rgb, duration):
 
 # %% ../nbs/09_images.ipynb #c2de5b34
 def draw_images(
-    source, # Folder of sound files, at any depth
+    source, # Folder of sound files, at any depth, or its address
     dest, # Folder for the pictures, laid out as `source` is
     settings: MelSettings=MelSettings(), # What makes the spectrograms
     rgb: bool=True, # Viridis colours, or grey
     duration: float|None=None, # Crop or pad clips to this many seconds
     num_workers: int|None=None, # Processes; `None`: one per core
     progress: bool=True, # Show a progress bar
+    client=None, # Dask's; its workers draw, and `num_workers` is unused
 ) -> list: # The pictures drawn now: those that were missing
     """Draw every clip below `source` as `dest/.../NAME.png`, on all cores
 
@@ -114,7 +116,7 @@ def draw_images(
     call draws what is missing. Raises `AudioError` for a clip that cannot
     be used, naming it, and `ValueError` for a `dest` that holds pictures of
     other settings or other clips."""
-    source, dest = Path(source), Path(dest)
+    dest = Path(dest)
     pictures = _pictures(source, dest)
     about = asdict(settings) | dict(rgb=rgb, duration=duration)
     _claim(dest, about, pictures)
@@ -126,7 +128,7 @@ def draw_images(
         # what is loaded on first use is loaded before the workers start
         draw_image(np.zeros(settings.n_fft, 'float32'), settings, rgb)
         Image.init()
-        with workers(n) as pool:
+        with worker_pool(n, client) as pool:
             drawn = pool.map(draw, jobs, chunksize=8)
             return [*progress_bar(drawn, len(jobs), 'pictures', progress)]
 

@@ -7,7 +7,7 @@ the shell."""
 __all__ = ['OnnxClassifier', 'export_classifier', 'load_classifier']
 
 # %% ../nbs/20_onnx.ipynb #c1b55003
-import hashlib, importlib.util, os
+import hashlib, importlib.util, os, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class OnnxClassifier(Predictor):
     ):
         import onnxruntime
         config, file = read_config(folder), model_file(folder, onnx_file)
+        self.folder = Path(folder)
         own = ('settings', 'vocab', 'duration', 'activation', 'threshold',
                'provenance')
         try: super().__init__(**{key: config[key] for key in own})
@@ -94,6 +95,21 @@ def probabilities(self:OnnxClassifier,
     with ThreadPoolExecutor(os.cpu_count()) as pool, \
             self._threads.limit(limits=1, user_api='blas'):
         return np.concatenate(list(pool.map(few, parts)))
+
+# %% ../nbs/20_onnx.ipynb #58add836
+def _from_files(contents):
+    "An `OnnxClassifier` from the contents of its files, by name"
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in contents.items():
+            (Path(folder)/name).write_bytes(data)
+        return OnnxClassifier(folder)
+
+@patch
+def __reduce__(self:OnnxClassifier):
+    weights = read_config(self.folder)['weights']
+    names = 'config.json', weights, onnx_file
+    return _from_files, ({name: model_file(self.folder, name).read_bytes()
+                          for name in names},)
 
 # %% ../nbs/20_onnx.ipynb #c1b55008
 def export_classifier(

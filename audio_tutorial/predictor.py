@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .arrays import AudioError, as_number, need
-from .files import get_audio_files, progress_bar
+from .distributed import client_map, write_parts
+from .files import (get_audio_files, is_folder,
+                                  progress_bar)
 from .clips import (crop_or_pad, as_clip, is_clip,
                                   what_is_a_clip)
 from .players import play
@@ -111,7 +113,7 @@ def table(self:Predictor,
 def _listed(x):
     "What `predict` was given, as a list of clips"
     if isinstance(x, (str, Path)):
-        return get_audio_files(x) if Path(x).is_dir() else [x]
+        return get_audio_files(x) if is_folder(x) else [x]
     if is_clip(x): return [x]
     need(hasattr(x, '__iter__') and not hasattr(x, 'columns')
          and not isinstance(x, dict), f'{type(x).__name__} is neither a clip '
@@ -126,16 +128,28 @@ def _name(clip):
     return f'{clip}' if isinstance(clip, (str, Path)) else None
 
 # %% ../nbs/17_predict.ipynb #5a1e0402
+def _rows(clips, shared):
+    "The rows of some clips, by a classifier that was sent to a worker"
+    clf, sample_rate = shared
+    return list(clf.rows(clips, sample_rate, len(clips)))
+
 @patch
 def rows(self:Predictor,
     clips, # List of paths, arrays, and whatever else `predict` takes
     sample_rate: int|None=None, # Rate of the arrays, in Hz
     bs: int=32, # Clips at a time
+    client=None, # Dask's; its workers load and classify
 ): # Generator of dicts: path, label, probability, probabilities, error
     """Classify clips, and yield a row for each without making a table
 
     `probabilities` are float32 `(n_labels,)`. A clip that cannot be used has
     the exception as `error`, and NaN for its probabilities."""
+    if client is not None:
+        clips = list(clips)
+        parts = [clips[i:i + bs] for i in range(0, len(clips), bs)]
+        for some in client_map(client, _rows, parts, (self, sample_rate)):
+            yield from some
+        return
     def load(clip):
         try: return self.clip(clip, sample_rate)
         except (AudioError, OSError) as e: return e
@@ -161,6 +175,7 @@ def predict(self:Predictor,
     bs: int=32, # Clips at a time
     progress: bool=True, # Show a progress bar for more than one batch
     bad: str='raise', # Or 'keep': a row that says what is wrong
+    client=None, # Dask's; its workers load and classify
 ): # DataFrame: path, label, its probability, and one column for each label
     """Classify clips, and return a table with a row for each
 
@@ -180,8 +195,9 @@ def predict(self:Predictor,
     clips = _listed(x)
     need(clips, 'the list is empty: there is nothing to predict')
     found = []
-    for row in progress_bar(self.rows(clips, sample_rate, bs), len(clips),
-                            'clips', progress and len(clips) > bs):
+    rows = self.rows(clips, sample_rate, bs, client)
+    for row in progress_bar(rows, len(clips), 'clips',
+                            progress and len(clips) > bs):
         if row['error'] and bad == 'raise': raise row['error']
         found.append(row)
     kinds = dict(path=object, label=object, probability='float32')
@@ -191,6 +207,40 @@ def predict(self:Predictor,
     if bad == 'raise': return table
     errors = [row['error'] and f'{row["error"]}' for row in found]
     return table.assign(**{free_name('error', self.vocab): errors})
+
+# %% ../nbs/17_predict.ipynb #f0601f61
+def _part_table(clips, clf):
+    "A part of the table, with the same kinds of columns as every other"
+    table = clf.predict(clips, bad='keep', progress=False)
+    text = [free_name(n, clf.vocab) for n in ('path', 'label', 'error')]
+    return table.astype(dict.fromkeys(text, 'string'))
+
+@patch
+def _answers(self:Predictor):
+    "Probabilities of some noise as text, to recognise the classifier by"
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, self.n_samples))
+    p = self.probabilities([*noise.astype('float32')])
+    return np.array2string(p.round(3), threshold=20)
+
+@patch
+def predict_to(self:Predictor,
+    out, # Folder of the table, or its address, such as 'table.parquet'
+    x, # Path or address of a file or a folder, or a list of these
+    size: int=1000, # Clips of a file
+    client=None, # Dask's; its workers load, classify and write
+    progress: bool=True, # Show a progress bar
+) -> int: # Clips classified now: those that were missing
+    """Classify clips into a folder of Parquet files
+
+    The columns are those of `predict`, with `error`. A second call does what
+    the first one left. `pandas.read_parquet` reads the folder. Raises
+    `ValueError` for clips that are no files, and as `write_parts`."""
+    clips = [_name(clip) for clip in _listed(x)]
+    need(clips and all(clips), 'predict_to takes the paths of files')
+    about = dict(vocab=self.vocab, duration=self.duration,
+                 answers=self._answers())
+    return write_parts(_part_table, clips, out, about, size, client, self,
+                       progress)
 
 # %% ../nbs/17_predict.ipynb #dbdd4099
 @patch

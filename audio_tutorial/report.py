@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from .arrays import (AudioError, channel_mean, channels_cancel,
                                    need, peak)
-from .files import (blocks, left_out,
-    open_sound, progress_bar, shown, sound_files, workers)
+from .distributed import worker_pool
+from .files import (blocks, is_url, left_out, open_sound,
+    path_below, progress_bar, shown, sound_files)
 
 # %% ../nbs/06_report.ipynb #d5710b58
 def _db(amplitude):
@@ -73,8 +74,7 @@ def _measured(t):
 # %% ../nbs/06_report.ipynb #9c56593c
 def _measure(path, folder):
     "A row of `clip_report`"
-    file = Path(os.path.relpath(path, folder)).as_posix()
-    row = dict(file=shown(file), error='')
+    row = dict(file=shown(path_below(path, folder)), error='')
     row |= dict.fromkeys(_measured(_Totals()), np.nan)
     try:
         with open_sound(path) as f:
@@ -103,10 +103,11 @@ def _find_faults(report):
 
 # %% ../nbs/06_report.ipynb #cfa51d99
 def clip_report(
-    path, # Folder of sound files, at any depth
+    path, # Folder of sound files, at any depth, or its address
     num_workers: int|None=None, # Processes; `None`: one per core
     progress: bool=True, # Show a progress bar
     files: list|None=None, # Files to measure; `None`: all below `path`
+    client=None, # Dask's; its workers measure, and `num_workers` is unused
 ): # DataFrame, one row per file
     """Measure every sound file below a folder, and list its faults
 
@@ -122,11 +123,11 @@ def clip_report(
     files were left out, by ending, is in `.attrs['left_out']`. Raises as
     `sound_files` does, and `ValueError` for an empty list of `files`."""
     import pandas as pd
-    path = Path(path)
     files, left = (sound_files(path) if files is None
-                   else ([*map(Path, files)], {}))
+                   else ([f if is_url(f) else Path(f) for f in files], {}))
     need(files, 'there are no files to measure')
-    with workers(min(num_workers or os.cpu_count(), len(files))) as pool:
+    n = min(num_workers or os.cpu_count(), len(files))
+    with worker_pool(n, client) as pool:
         rows = pool.map(partial(_measure, folder=path), files, chunksize=16)
         rows = list(progress_bar(rows, len(files), show=progress))
     report = pd.DataFrame(rows).set_index('file')

@@ -9,10 +9,10 @@ FLOORS = {
     "Shell": ["cli"],
     "Use": ["train", "report_page", "datasets", "onnx_classifier", "classifier", "recordings", "predictor"],
     "Evidence": ["errors", "calibration", "evaluate"],
-    "Learning": ["pretrain", "augment", "learner", "transforms", "networks", "images", "batches"],
+    "Learning": ["pretrain", "augment", "shards", "learner", "transforms", "networks", "images", "batches"],
     "Data": ["notes", "nsynth", "report", "folders"],
     "Sound": ["mel", "stft", "fft", "clips"],
-    "Ground": ["files", "decoders", "players", "arrays"]}
+    "Ground": ["distributed", "files", "decoders", "players", "arrays"]}
 BESIDE = ["check", "all"]
 
 def lines(root: Path) -> dict:

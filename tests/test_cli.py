@@ -116,7 +116,7 @@ def test_unreadable_clips_exit_with_1_and_the_others_are_named(two_tones, model,
 def test_predict_calls_that_make_no_sense(two_tones, model, tmp_path):
     clip = two_tones/'low tone'/'s0 0.ogg'
     for args, words in (((tmp_path, clip), 'config.json'), ((tmp_path/'no', clip), 'no folder'), ((model[0],), 'CLIPS'),
-                        ((model[0], tmp_path), 'no sound files'), ((model[0], clip, '--json', '--csv'), 'not both'),
+                        ((model[0], tmp_path), 'no sound files'), ((model[0], clip, '--json', '--csv'), 'choose one of'),
                         ((model[0], clip, '--nonsense'), 'nonsense')):
         done = run('predict', *args)
         assert done.exit_code == 2 and words in done.output and 'Traceback' not in done.output, (args, done.output)

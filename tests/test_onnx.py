@@ -1,5 +1,5 @@
 "A saved classifier that answers without torch: the same answers, and nothing that does not belong to them"
-import json, shutil, subprocess, sys
+import json, pickle, shutil, subprocess, sys
 from dataclasses import asdict
 
 import numpy as np, pytest, torch
@@ -51,6 +51,12 @@ def test_the_tables_are_those_of_torch(kind, tmp_path, clips):
     assert ours.label.fillna('').tolist() == theirs.label.fillna('').tolist()
     numbers = ['probability', *slow.vocab]
     assert np.allclose(ours[numbers], theirs[numbers], atol=1e-4, equal_nan=True)
+
+
+def test_it_can_be_sent_to_another_process(model, clips):
+    there, here = pickle.loads(pickle.dumps(load_classifier(model))), load_classifier(model)
+    assert type(there) is OnnxClassifier
+    assert there.predict(clips[:2]).equals(here.predict(clips[:2]))
 
 
 def test_long_recordings_and_arrays_too(model):
