@@ -31,11 +31,10 @@ def smaller(note: dict) -> dict:
     samples, _ = sf.read(io.BytesIO(base64.b64decode(note["wav"])), dtype="float32")
     return {key: value for key, value in note.items() if key != "wav"} | dict(file=flac(samples))
 
-def sounds() -> list:
-    "The sounds of the book to choose from"
+def sounds() -> dict:
+    "The sounds of the book to choose from, by the name that a reader sees"
     phrase, _ = load_clip(example_clip(), note_rate, duration=5)
-    made = {"Saxophone (chapters 1 to 4)": phrase, **{name: play_note(*note) for name, note in NOTES.items()}}
-    return [dict(name=name, file=flac(samples)) for name, samples in made.items()]
+    return {"Saxophone (chapters 1 to 4)": phrase, **{name: play_note(*note) for name, note in NOTES.items()}}
 
 def colours() -> str:
     "Red, green and blue of 256 levels, the colours of all spectrograms of the book"
@@ -95,9 +94,11 @@ def write(
     start = (HERE/"loader.js").read_text()
     (folder/"listen.js").write_text(f"({start})({json.dumps(modules)}, {json.dumps(colours())})\n")
     (folder/"listen.css").write_text((HERE/"listen.css").read_text())
-    for name, content in dict(sounds=dict(sounds=sounds()), runtime=engine, network=model, **given).items():
+    known = sounds()
+    files = {f"sound{i}": flac(samples) for i, samples in enumerate(known.values())}  # a page loads those it plays
+    for name, content in dict(sounds=[*known], runtime=engine, network=model, **files, **given).items():
         give(folder, name, content)
 
-def give(folder: Path, name: str, content: dict|str|None):
+def give(folder: Path, name: str, content: dict|list|str|None):
     "Write data that a page asks for with `load(name)`"
     (folder/f"{name}.js").write_text(f"listen.give({json.dumps(name)}, {json.dumps(content)})\n")

@@ -371,7 +371,7 @@ def test_axe_has_no_complaint(visit, width):
 
 
 def test_a_page_is_light_before_more_is_asked_for(folder):
-    assert sum((folder/"listen"/name).stat().st_size for name in ("listen.js", "listen.css", "sounds.js")) < 1_000_000
+    assert sum((folder/"listen"/name).stat().st_size for name in ("listen.js", "listen.css", "sounds.js", "sound0.js")) < 250_000
 
 
 # ---- name this sound ---------------------------------------------------------------------------------------------

@@ -141,10 +141,11 @@ export async function record(signal, most, tell) {
 
 // ---- choose, drop or record ----
 
-// The part of a page where a sound comes from. `take({samples, name})` gets each; `most` is the longest, in seconds.
-export function sources(sounds, most, take) {
+// The part of a page where a sound comes from: one of the book's, by its name and from `data`, or the reader's.
+// `take({samples, name})` gets each; `most` is the longest, in seconds.
+export function sources(names, data, most, take) {
   const say = make('p.listen-said', {role: 'status'})
-  const list = choice(Object.fromEntries(sounds.map(({name}, i) => [i, name])))
+  const list = choice(Object.fromEntries(names.map((name, i) => [i, name])))
   const file = make('input', {type: 'file', accept: 'audio/*,video/mp4', ariaLabel: 'A sound file of yours'})
   const button = make('button', {type: 'button'}, 'Record')
   const place = make('div.listen-sources', {},
@@ -171,7 +172,7 @@ export function sources(sounds, most, take) {
     take({samples, name})
   }
 
-  const choose = () => get(sounds[list.value].name, () => load(bytesOf(sounds[list.value].file), most))
+  const choose = () => get(names[list.value], async () => load(bytesOf(await data(`sound${list.value}`)), most))
   const open = given => given && get(given.name, async () => load(new Uint8Array(await given.arrayBuffer()), most))
 
   async function speak() {

@@ -85,7 +85,7 @@ function controls(changed) {
 }
 
 export default async function lab(place, {text, load, colours}) {
-  const {sounds} = await load('sounds'), picture = spectrogram(colours), size = make('p.listen-size', {role: 'status'})
+  const sounds = await load('sounds'), picture = spectrogram(colours), size = make('p.listen-size', {role: 'status'})
   let now = null, name = ''
   const ask = calculator(text('sound'), (made, settings) => {
     picture.show(made, settings, name)
@@ -103,7 +103,7 @@ export default async function lab(place, {text, load, colours}) {
     })
     return button
   })
-  const source = sources(sounds, MOST, sound => {
+  const source = sources(sounds, load, MOST, sound => {
     ;({samples: now, name} = sound)
     picture.hear(now)
     ask({samples: now, settings: panel.settings()})

@@ -32,7 +32,7 @@ async function start(load) {
 const scaled = ({db, ...rest}, {top_db}) => ({...rest, db: db.map(x => 1 + x*2/top_db)}) // −top_db … 0 to −1 … 1
 
 export default async function name(place, {load, colours}) {
-  const {sounds} = await load('sounds'), picture = spectrogram(colours)
+  const sounds = await load('sounds'), picture = spectrogram(colours)
   const button = make('button', {type: 'button', disabled: true}, 'Name this sound')
   const headline = make('p.listen-answer', {role: 'status'}), cost = make('p.listen-size')
   const bars = make('div.listen-bars'), strip = make('div.listen-strip', {role: 'img', hidden: true})
@@ -103,7 +103,7 @@ export default async function name(place, {load, colours}) {
     await answer()
   }
 
-  const source = sources(sounds, MOST, sound => {
+  const source = sources(sounds, load, MOST, sound => {
     now = sound
     answers = []
     when.max = Math.max(0, Math.ceil((now.samples.length/RATE - classifier.duration)/STEP))*STEP
