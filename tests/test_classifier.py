@@ -247,9 +247,9 @@ class Boom:
 def test_nothing_is_unpickled(saved, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (saved/'model.safetensors').write_bytes(pickle.dumps(Boom()))
-    with pytest.raises(ModelError, match='no safetensors'): AudioClassifier.load(saved)
+    with pytest.raises(ModelError, match='not a safetensors'): AudioClassifier.load(saved)
     torch.save(Boom(), saved/'model.safetensors')
-    with pytest.raises(ModelError, match='no safetensors'): AudioClassifier.load(saved)
+    with pytest.raises(ModelError, match='not a safetensors'): AudioClassifier.load(saved)
     assert not (tmp_path/'boom').exists()
 
 

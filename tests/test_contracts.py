@@ -106,7 +106,7 @@ def test_test_dl_of_strings_bytes_and_arrays(folder, one):
 def test_results_and_losses_are_shown(request, shown, which):
     learn = request.getfixturevalue(which)
     learn.show_results(max_n=2)
-    assert shown[0].count('<audio') == 2 and shown[0].count('answer:') == 6
+    assert shown[0].count('<audio') == 2 and shown[0].count('prediction:') == 6
     learn.dls.show_batch(max_n=2)
     assert shown[1].count('<audio') == 2
     learn.dls.test_dl(learn.dls.valid.items).show_batch(max_n=1)

@@ -267,7 +267,7 @@ def test_what_is_no_body_is_refused(notes, unlabelled, tmp_path):
     learn = learner(notes)
     with pytest.raises(FileNotFoundError, match='gone.safetensors'): load_body(learn, tmp_path/'gone.safetensors')
     torch.save(unlabelled.model[0].state_dict(), tmp_path/'pickle.pth')
-    with pytest.raises(ValueError, match='pickle.pth is no safetensors'): load_body(learn, tmp_path/'pickle.pth')
+    with pytest.raises(ValueError, match='pickle.pth is not a safetensors'): load_body(learn, tmp_path/'pickle.pth')
     file = save_body(unlabelled, tmp_path/'body.safetensors')
     with pytest.raises(ValueError, match='squeezenet1_1 do not fit a body of resnet18'):
         load_body(learner(notes, 'resnet18'), file)
