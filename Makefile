@@ -56,7 +56,7 @@ oldest: $(SETUP)
 setup: $(SETUP)
 
 # The stamp goes first and comes last: a set-up that was interrupted starts again from nothing.
-$(SETUP): requirements.lock pyproject.toml book/_listen/package-lock.json
+$(SETUP): requirements.lock pyproject.toml $(wildcard book/_listen/package-lock.json)
 	@test -e $@ || rm -rf $(VENV)
 	@rm -f $@
 	@bare=; for p in $(PYTHON) $(PYTHONS); do \
