@@ -33,7 +33,7 @@ test: $(SETUP)
 	$(BIN)/python -m pytest
 
 # The tests of the package. The others are of what surrounds it: pages, lab, lock and wheel.
-OTHER_TESTS := $(patsubst %,tests/test_%.py,bench build lab listen package renumber site wheel)
+OTHER_TESTS := $(patsubst %,tests/test_%.py,bench build lab listen package renumber site wheel words)
 PACKAGE_TESTS = $(filter-out $(OTHER_TESTS),$(wildcard tests/test_*.py))
 
 # An environment of its own, without the lock: $(1) is its folder, $(2) the Python, $(3) how to choose versions.
