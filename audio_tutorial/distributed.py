@@ -11,7 +11,6 @@ import json, pickle, uuid, warnings
 from collections import deque
 from functools import partial
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
 
 from .arrays import need
 from .files import file_system, progress_bar, workers
@@ -47,6 +46,7 @@ def check_workers(
 
     Raises `ConnectionError` for the first, `ValueError` for the second, and
     names the worker, the package and both versions."""
+    from importlib.metadata import PackageNotFoundError, version
     try: client.wait_for_workers(1, timeout)
     except TimeoutError as e:
         address = client.scheduler.address

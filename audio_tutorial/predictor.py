@@ -216,7 +216,7 @@ def _part_table(clips, clf):
     return table.astype(dict.fromkeys(text, 'string'))
 
 @patch
-def _answers(self:Predictor):
+def _fingerprint(self:Predictor):
     "Probabilities of some noise as text, to recognise the classifier by"
     noise = np.random.default_rng(0).normal(0, 0.1, (2, self.n_samples))
     p = self.probabilities([*noise.astype('float32')])
@@ -238,7 +238,7 @@ def predict_to(self:Predictor,
     clips = [_name(clip) for clip in _listed(x)]
     need(clips and all(clips), 'predict_to takes the paths of files')
     about = dict(vocab=self.vocab, duration=self.duration,
-                 answers=self._answers())
+                 predictions=self._fingerprint())
     return write_parts(_part_table, clips, out, about, size, client, self,
                        progress)
 

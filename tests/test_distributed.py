@@ -45,7 +45,7 @@ def clf(): return small()
 
 def test_nothing_is_imported_unless_asked():
     code = ("import sys, audio_tutorial.all, audio_tutorial.cli\n"
-            "print(*{'dask', 'distributed', 'fsspec', 'accelerate'} & {*sys.modules})")
+            "print(*{'dask', 'distributed', 'fsspec'} & {*sys.modules})")
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"
 
 
@@ -134,7 +134,7 @@ def test_a_second_run_does_what_is_missing(clf, sounds, tmp_path):
     assert first.error.notna().sum() == 1
     with pytest.raises(ValueError, match="items"): clf.predict_to(table, get_audio_files(sounds)[1:], size=10)
     other = AudioClassifier(clf.settings, clf.vocab, clf.duration, clf.arch) # weights that are drawn anew
-    with pytest.raises(ValueError, match="answers"): other.predict_to(table, sounds, size=10)
+    with pytest.raises(ValueError, match="predictions"): other.predict_to(table, sounds, size=10)
     (tmp_path/"other").mkdir()
     (tmp_path/"other/notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="no table of ours"): clf.predict_to(tmp_path/"other", sounds)
