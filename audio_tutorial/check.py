@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft', 'tone_frequency', 'frame_count',
            'hop_for_frames', 'sound_from_magnitude', 'stft_rows', 'own_filterbank', 'smallest_settings',
-           'speaker_pattern', 'leaking_groups', 'pitch_pattern', 'fewest_notes', 'nearest_family', 'conv_weights',
-           'own_softmax', 'picture_size', 'grey_picture', 'small_pictures', 'batch_shape', 'own_batch_db',
-           'band_groups', 'batch_numbers', 'polarity', 'better_settings', 'first_weights', 'small_network',
-           'half_width', 'speaker', 'better_baseline', 'noise_power', 'reversed_clips', 'better_augmentation',
-           'collapsed_loss', 'one_way_loss', 'pitch_blind', 'window_count', 'merge_labels', 'smooth_track',
-           'weights_size', 'same_answers', 'best_duration']
+           'speaker_pattern', 'leaking_groups', 'tone_level', 'cancelling_channels', 'quiet_clipping', 'pitch_pattern',
+           'fewest_notes', 'nearest_family', 'conv_weights', 'own_softmax', 'picture_size', 'grey_picture',
+           'small_pictures', 'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity',
+           'better_settings', 'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline',
+           'noise_power', 'reversed_clips', 'better_augmentation', 'collapsed_loss', 'one_way_loss', 'pitch_blind',
+           'window_count', 'merge_labels', 'smooth_track', 'weights_size', 'same_answers', 'best_duration']
 
 # %% ../nbs/99_check.ipynb #31d26ed9
 import io, re, tempfile
@@ -212,6 +212,61 @@ def leaking_groups(
         if got != wanted:
             return False, f'{list(groups)} with {valid} is not {got}.'
     return True, 'On your own data, the list should be empty.'
+
+# %% ../nbs/99_check.ipynb #8b40151f
+@_check
+def tone_level(
+    answer: float, # RMS level of a tone that reaches full scale, in dB
+): # Verdict
+    "Chapter 6, exercise 1"
+    return abs(answer - 10*np.log10(0.5)) < 0.06, (
+        'The mean square of a pure tone is half the square of its peak.')
+
+@_check
+def cancelling_channels(
+    answer, # Function from samples `(n_samples, 2)` to a boolean
+): # Verdict
+    "Chapter 6, exercise 2"
+    clip, _ = load_clip(example_clip(), 16_000, duration=2)
+    for factor, wanted in (1, False), (0.5, False), (-1, True), (
+            -0.99, True), (-0.9, False), (0, False):
+        if bool(answer(np.stack([clip, factor*clip], 1))) != wanted:
+            return False, (f'If one channel is {factor} times the other, it '
+                           f'should be {wanted}.')
+    if answer(np.zeros((16_000, 2))):
+        return False, 'Two silent channels do not cancel each other.'
+    return True, 'Only what is there can be cancelled.'
+
+# %% ../nbs/99_check.ipynb #a9aab9c4
+def _ten_instruments():
+    "One acoustic instrument of each family, and the middle of its range"
+    table = instruments()
+    table = table[table.source == 'acoustic'].groupby('family').first()
+    return list(zip(table.instrument, (table.low + table.high)//2))
+
+@_check
+def quiet_clipping(
+    answer, # Function from samples `(64000,)` to a number
+): # Verdict, with the share of pairs and the one to beat
+    "Chapter 6, exercise 3"
+    rng, good, clipped = np.random.default_rng(0), [], []
+    for who, middle in _ten_instruments():
+        for p in (middle - 3, middle + 4):
+            note = play_note(who, p)
+            note = note/np.abs(note).max()
+            for sounds, gain in (good, 1), (clipped, rng.uniform(1.2, 3)):
+                quiet = rng.uniform(0.1, 0.5)*(gain*note).clip(-1, 1)
+                noise = rng.normal(0, 1e-4, len(note))
+                sounds.append((quiet + noise).astype('float32'))
+    def ordered(f):
+        a, b = (np.array([float(f(x)) for x in side])
+                for side in (clipped, good))
+        return (a[:, None] > b).mean()
+    got, to_beat = ordered(answer), ordered(
+        lambda x: x.std()/np.abs(x).max())
+    return got > to_beat, (f'In {got:.1%} of the pairs, the clipped note has '
+                           'the larger number; by the RMS level relative to '
+                           f'the peak, it is {to_beat:.1%}.')
 
 # %% ../nbs/99_check.ipynb #9a1fcbdb
 @_check
@@ -607,12 +662,6 @@ def pitch_blind(
     got, to_beat = found(answer), found(lambda s: s.mean(axis=1))
     return got > to_beat, (f'{got:.0%} find their instrument; by the mean '
                            f'of each band, {to_beat:.0%} do.')
-
-def _ten_instruments():
-    "One acoustic instrument of each family, and the middle of its range"
-    table = instruments()
-    table = table[table.source == 'acoustic'].groupby('family').first()
-    return list(zip(table.instrument, (table.low + table.high)//2))
 
 # %% ../nbs/99_check.ipynb #9bac51ed
 @_check
