@@ -30,6 +30,7 @@ def _fold(kinds, n_folds, fold, seed):
     "Indices of the groups in one fold, from the label of each group"
     # A row is a group here. StratifiedGroupKFold takes clips, but deals out
     # large groups first: it never drew some of ours in 200 seeds.
+    # If no label has a group for each fold, labels cannot be balanced.
     if max(Counter(kinds).values()) < n_folds: kinds = ['']*len(kinds)
     deal = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings(): # of labels with few groups
@@ -132,7 +133,7 @@ class Estimate(NamedTuple):
 
 # %% ../nbs/12_evaluate.ipynb #801ac77f
 def _t(n, confidence):
-    "Student's factor for the standard error of `n` runs"
+    "The factor of Student's t for `n` runs"
     return stats.t.ppf((1 + confidence)/2, n - 1)
 
 def estimate(
