@@ -24,7 +24,7 @@ from .transforms import (AudioToFloat, BatchTransform, LoadClip,
 class AudioDL(TfmdDL):
     "fastai's loader, quicker for clips, from their files or `in_memory`"
     def do_item(self, i):
-        "An item of tensors is ready where `ToTensor` is all that is to come"
+        "One item, without `ToTensor` where there are only tensors"
         if any(not isinstance(f, ToTensor) for f in self.after_item.fs):
             return super().do_item(i)
         try: item = self.create_item(i)
@@ -46,7 +46,7 @@ class LookBack(Callback):
     """Validate the training set like any other: no augmentation
 
     It is added to every learner. `tta` keeps its augmentations. Raises
-    `ValueError` where a batch is larger than the training set: no step
+    `ValueError` if a batch is larger than the training set, because no step
     would be taken."""
     validated = None # the data set, while it is not taken for training
     def before_fit(self):
@@ -76,7 +76,7 @@ class LookBack(Callback):
     def _say(self, dataset, split_idx):
         for tl in dataset.tls: tl.tfms.split_idx = split_idx
 
-    def __reduce__(self): return Callback, () # one stored has no clips left
+    def __reduce__(self): return Callback, () # saved without the clips
 
 if LookBack not in defaults.callbacks: defaults.callbacks.append(LookBack)
 
@@ -113,7 +113,7 @@ class KeepFigures(Callback):
             for name, value in zip(names, values) if value is not None}
         self.learn.epochs_trained = self.epoch + 1
 
-    def __reduce__(self): return Callback, () # the learner has the figures
+    def __reduce__(self): return Callback, () # saved without figures
 
 if KeepFigures not in defaults.callbacks:
     defaults.callbacks.append(KeepFigures)
@@ -176,7 +176,7 @@ def audio_learner(
     head=None, # Module or function, as in `create_network`
     **kwargs, # For fastai's `Learner`: metrics, lr, loss_func, cbs, ...
 ): # fastai `Learner`
-    "A learner for spectrograms of one channel, raises as `create_network`"
+    "A learner for spectrograms of one channel; raises as `create_network`"
     model = create_network(arch, n_out or get_c(dls), 1, pretrained, head)
     learn = Learner(dls, model, splitter=_body_and_head, **kwargs)
     if pretrained: learn.freeze()
