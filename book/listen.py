@@ -48,25 +48,6 @@ def runtime() -> dict|None:
     return dict(script=(RUNTIME/"ort.wasm.min.js").read_text(), mjs=(RUNTIME/"ort-wasm-simd-threaded.mjs").read_text(),
                 wasm=zipped((RUNTIME/"ort-wasm-simd-threaded.wasm").read_bytes()))
 
-def halved(model: bytes) -> bytes:
-    "An ONNX network whose weights are kept with 16 bits each and cast to 32 when it is loaded"
-    import onnx
-    from onnx import helper, numpy_helper
-    net = onnx.load_from_string(model)
-    casts, weights = [], []
-    for weight in net.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype == "float32" and values.size > 64:
-            weights.append(numpy_helper.from_array(values.astype("float16"), f"{weight.name}_half"))
-            casts.append(helper.make_node("Cast", [f"{weight.name}_half"], [weight.name], to=onnx.TensorProto.FLOAT))
-        else: weights.append(weight)
-    nodes = [*casts, *net.graph.node]
-    for field, content in (net.graph.initializer, weights), (net.graph.node, nodes):
-        kept = list(content)
-        del field[:]
-        field.extend(kept)
-    return net.SerializeToString()
-
 def take(notebooks: list) -> dict:
     "Take out of the notebooks, as they ran, what their chapters have displayed for the pages"
     found = {}
@@ -86,7 +67,7 @@ def write(
     if unknown := given.keys() - {*PAGES}: raise ValueError(f"data for no page: {', '.join(unknown)}; known: {PAGES}")
     engine, model = runtime(), None
     if about := given["classifier"]:
-        model = zipped(halved(base64.b64decode(about["model"])))
+        model = zipped(base64.b64decode(about["model"]))
         given["classifier"] = about | dict(model=None, bytes=len(model) + len(json.dumps(engine)))
     if quiz := given["quiz"]: given["quiz"] = quiz | dict(notes=[smaller(note) for note in quiz["notes"]])
     folder.mkdir(parents=True)

@@ -467,16 +467,6 @@ def test_a_book_without_the_chapter_says_so(visit, page, wanted):
     tab.get_by_text(wanted).wait_for()
 
 
-def test_half_precision_keeps_the_answers(tmp_path, classifier):
-    import onnxruntime
-    model = classifier.to_onnx(tmp_path/"model.onnx", waveforms=False).read_bytes()
-    half = listen.halved(model)
-    x = torch.rand(4, 1, 40, 63).numpy()*2 - 1
-    p, q = (onnxruntime.InferenceSession(m).run(None, {"spectrograms": x})[0] for m in (model, half))
-    assert len(half) < 0.55*len(model)
-    np.testing.assert_allclose(p, q, atol=2e-3)
-
-
 def test_data_for_no_page_is_refused(tmp_path):
     with pytest.raises(ValueError, match="bird"): listen.write(tmp_path/"listen", dict(bird={}))
 
