@@ -6,7 +6,7 @@ numbers is asserted first. The page "How fast is it?" of the book shows the resu
 import argparse, datetime, json, os, platform, re, sys, tempfile, time
 from pathlib import Path
 
-from bench import cold, epoch, loading, memory, naming, tables, training, transform
+from bench import cluster, cold, epoch, loading, memory, naming, tables, training, transform
 from audio_tutorial.files import thread_settings
 from bench.turns import KEEP_MEMORY, ROOT, TRAINING, contestants, launches, rounds
 
@@ -90,13 +90,20 @@ def measure_naming(size, files, folder):
     with contestants("naming", list(naming.CONTESTANTS), env=naming.ENV, models=str(folder), files=many) as made:
         return dict(clips=len(many), rates=rounds(made, size["rounds"]))
 
+def measure_cluster(size, files, folder):
+    "Seconds of predictions and reports, with two Dask workers and without"
+    clips = cluster.prepare(files, folder, size["reported"])
+    with contestants("cluster", list(cluster.CONTESTANTS), env=cluster.ENV, models=str(folder), clips=clips,
+                     named=size["shared"]) as made:
+        return dict(named=size["shared"], reported=size["reported"], seconds=rounds(made, size["cluster_rounds"]))
+
 def measure_epochs(size, options, sounds, folders):
     "Seconds of the parts of an epoch"
     env = {way: thread_settings if way == epoch.GIVEN_BACK else TRAINING for way in epoch.CONTESTANTS}
     return launches(size["epoch_launches"], "epoch", size["epoch_rounds"], names=list(epoch.CONTESTANTS), env=env,
                     sounds=str(sounds), folders=folders, **options)
 
-PARTS = "transform", "memory", "loading", "cold", "naming", "training", "epoch"
+PARTS = "transform", "memory", "loading", "cold", "naming", "cluster", "training", "epoch"
 
 def measure(size, parts):
     "What goes into the file, of these parts"
@@ -112,7 +119,8 @@ def measure(size, parts):
         ways = dict(transform=lambda: [case for d in devices for case in measure_transform(d, size, folder)],
                     memory=lambda: measure_memory(size), loading=lambda: measure_loading(size, files, folder),
                     cold=lambda: cold.measure(folder, files[0], **size["cold"]),
-                    naming=lambda: measure_naming(size, files, folder), training=lambda: measure_training(size),
+                    naming=lambda: measure_naming(size, files, folder),
+                    cluster=lambda: measure_cluster(size, files, folder), training=lambda: measure_training(size),
                     epoch=lambda: measure_epochs(size, options, sounds, folders))
         result = dict(machine=about, rounds=size["rounds"])
         for part in parts:
@@ -122,11 +130,11 @@ def measure(size, parts):
     return result | dict(dates=dict.fromkeys(parts, today))
 
 FULL = dict(rounds=5, lasting=0.25, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256,
-            training=3, named=1000, cold=dict(rounds=5, warm=1),
+            training=3, named=1000, shared=2000, reported=10_000, cluster_rounds=3, cold=dict(rounds=5, warm=1),
             epoch_launches=4, epoch_rounds=2, epoch=dict(batch=32, copies=1, arch="resnet18"),
             gpu=dict(batch=256, copies=20, arch="resnet18"))
 TINY = dict(rounds=2, lasting=0, batch=2, seconds=1, sizes=[(1, 1)], memory_rounds=1, memory_batch=2, notes=20,
-            training=0, named=3, cold=dict(rounds=1, warm=0),
+            training=0, named=3, shared=3, reported=4, cluster_rounds=1, cold=dict(rounds=1, warm=0),
             epoch_launches=1, epoch_rounds=1, epoch=dict(batch=10, copies=1, arch="squeezenet1_1"),
             gpu=dict(batch=10, copies=1, arch="squeezenet1_1"))
 

@@ -1,20 +1,22 @@
 """Classifying many clips: a turn goes from files to a table, and answers with clips per second
 
-A resnet18 with random weights, as the speed does not depend on them: by torch, and exported, by onnxruntime."""
+A resnet18 with random weights, as the speed does not depend on them: by torch, and exported, by onnxruntime. Then the
+`plain_cnn` with which the book repeats its experiments."""
 import time
 
 from bench.turns import TRAINING
 
 def save_model(folder):
-    "A classifier for the shell and for the contestants: `folder/torch`, and `folder/onnx` with its export"
+    "Classifiers for the shell and for the contestants: `folder/torch`, `folder/onnx` with its export, `folder/small`"
     import shutil, torch
     from audio_tutorial.classifier import AudioClassifier
     from audio_tutorial.mel import MelSettings
     from audio_tutorial.onnx_classifier import export_classifier
     torch.manual_seed(0)
-    AudioClassifier(MelSettings(), [f"label {i}" for i in range(10)], duration=4).save(folder/"torch")
+    for name, arch in ("torch", "resnet18"), ("small", "plain_cnn"):
+        AudioClassifier(MelSettings(), [f"label {i}" for i in range(10)], 4, arch).save(folder/name)
     shutil.copytree(folder/"torch", folder/"onnx")
-    export_classifier(folder/"onnx")
+    for name in "onnx", "small": export_classifier(folder/name)
 
 def contestant(kind):
     def start(models, files):
@@ -27,6 +29,6 @@ def contestant(kind):
         return turn
     return start
 
-TORCH, NOW = "by torch", "exported, by onnxruntime"
-CONTESTANTS = {TORCH: contestant("torch"), NOW: contestant("onnx")}
-ENV = {NOW: TRAINING}
+TORCH, NOW, SMALL = "resnet18, by torch", "resnet18, exported, by onnxruntime", "plain_cnn, exported, by onnxruntime"
+CONTESTANTS = {TORCH: contestant("torch"), NOW: contestant("onnx"), SMALL: contestant("small")}
+ENV = {NOW: TRAINING, SMALL: TRAINING}

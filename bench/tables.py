@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 from statistics import median
 
-from bench import cold, naming, training
+from bench import cluster, cold, naming, training
 
 def ratio(ours, theirs):
     "Round by round: median, smallest, largest"
@@ -64,8 +64,13 @@ def cold_table(taken):
                    f"{median(t)/bare:.1f}") for name, t in taken.items()])
 
 def naming_table(rates):
-    return table(["from files to a table", "clips/s", "÷ by torch"],
+    return table(["from files to a table", "clips/s", "÷ the first"],
                  [(name, f"{median(r):,.0f}", shown(ratio(r, rates[naming.TORCH]))) for name, r in rates.items()])
+
+def cluster_table(found):
+    rows = [(name, f"{found['named' if name.startswith('predict') else 'reported']:,}", f"{median(s):.1f}",
+             f"{min(s):.1f} to {max(s):.1f}") for name, s in found["seconds"].items()]
+    return table(["way", "clips", "s", "from to"], rows)
 
 PARTS = "load", "transform", "forward", "backward", "rest"
 
@@ -118,7 +123,14 @@ def goals(result):
         for ours, theirs in (("classifier", "torch, torchvision"), ("learner", "torch, torchvision, fastai.vision.all")):
             at_most(f"import audio_tutorial.{ours} ÷ {theirs}", s[f"import audio_tutorial.{ours}"]/s[f"import {theirs}"], 1.15, 1.05)
     if named := result.get("naming"):
-        at_least("clips classified in a second ÷ by torch", ratio(named["rates"][naming.NOW], named["rates"][naming.TORCH])[0], 2, 2)
+        for name in naming.NOW, naming.SMALL:
+            at_least(f"clips classified in a second: {name} ÷ {naming.TORCH}",
+                     ratio(named["rates"][name], named["rates"][naming.TORCH])[0], 2, 2)
+    if shared := result.get("cluster"):
+        s = shared["seconds"]
+        for ours, theirs, must, aim in ((cluster.WORKERS, cluster.ONE, 0.6, 0.55), (cluster.WORKERS, cluster.TWO, 1.1, 1.0),
+                                        (cluster.BY_WORKERS, cluster.POOL, 1.2, 1.1)):
+            at_most(f"{ours} ÷ {theirs}", ratio(s[ours], s[theirs])[0], must, aim)
     if result["machine"]["gpu"]:
         share = median(t["transform"]/t["total"] for t in result["epoch"]["on the fly, from memory"])
         at_most("share of a training step spent on spectrograms", share, 0.05, 0.03)
@@ -154,6 +166,7 @@ def report(result) -> str:
     if taken := result.get("cold"): made += ["**Cold starts**", cold_table(taken)]
     if named := result.get("naming"):
         made += [f"**Classifying {named['clips']:,} clips of 4 s**", naming_table(named["rates"])]
+    if shared := result.get("cluster"): made += ["**Two Dask workers on this computer**", cluster_table(shared)]
     if found := result.get("training"): made += ["**Training beside other programs**", training_table(found)]
     made += [f"**An epoch of {result['arch']}, batches of {result['batch']}; its parts in ms per clip**",
              epoch_table(result["epoch"]),
