@@ -80,7 +80,7 @@ def uniform(self:Augmentation,
     high: float=1.0, # To here
     *shape, # More numbers for each clip
 ): # float32 `(batch, *shape)`
-    "Equally distributed numbers"
+    "Uniformly distributed numbers"
     u = torch.rand(len(x), *shape, device=x.device,
                    generator=self.generator(x.device))
     return low + (high - low)*u
@@ -107,7 +107,7 @@ def normal(self:Augmentation,
 # %% ../nbs/15_augment.ipynb #ab150025
 @patch
 def _check(self:Augmentation, x):
-    "Refuse what cannot be augmented; a plain tensor otherwise"
+    "Refuse what cannot be augmented, and return a plain tensor"
     name = type(self).__name__
     shape = ('(batch, n_samples)' if self.n_dims == 2 else
              '(batch, 1, n_rows, n_frames)')
@@ -347,7 +347,7 @@ class Noise(Augmentation):
 
 # %% ../nbs/15_augment.ipynb #a0000040
 class Background(Augmentation):
-    "Other sounds behind the clip, from any place in them, repeated"
+    "Other sounds behind the clip, from a random place, repeated if short"
     def __init__(self,
         clips, # Waveforms `(n_samples,)` of any length, at the clips' rate
         snr_db=(5, 30), # Range of the ratio of clip to background in dB
@@ -550,12 +550,14 @@ def _filtered(x, response, sample_rate):
                            n)[:, :x.shape[1]]
 
 def _log_uniform(module, x, low, high):
-    "Frequencies `(batch, 1)`, equally distributed in octaves"
+    "Frequencies `(batch, 1)`, uniformly distributed in octaves"
     return module.uniform(x, math.log(low), math.log(high), 1).exp()
 
 # %% ../nbs/15_augment.ipynb #ab150068
 class BandPass(Augmentation):
-    "Butterworth filters: −3 dB at `low` and `high`, 12 per octave beyond"
+    """Two Butterworth filters of second order, as of a telephone
+
+    −3 dB at `low` and at `high`, and 12 dB per octave beyond."""
     def __init__(self,
         low=(20, 300), # Range of the lower cutoff in Hz
         high=(2500, 8000), # Range of the upper cutoff in Hz

@@ -10,10 +10,11 @@ __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft',
            'small_pictures', 'batch_shape', 'own_batch_db', 'band_groups', 'batch_numbers', 'polarity',
            'better_settings', 'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline',
            'noise_power', 'reversed_clips', 'better_augmentation', 'collapsed_loss', 'one_way_loss', 'pitch_blind',
-           'window_count', 'merge_labels', 'smooth_track', 'weights_size', 'same_answers', 'best_duration']
+           'window_count', 'merge_labels', 'smooth_track', 'weights_size', 'same_answers', 'best_duration',
+           'cluster_hours', 'missing_clips', 'part_sizes', 'earliest_place', 'shard_members', 'mixed_shards']
 
 # %% ../nbs/99_check.ipynb #31d26ed9
-import io, re, tempfile
+import heapq, io, re, tempfile
 from functools import wraps
 from pathlib import Path
 
@@ -748,3 +749,119 @@ def best_duration(
     return sum(ours) < sum(to_beat), (
         f'{np.mean(ours):.2f} s lost or wasted per clip; with the length '
         f'that nine of ten do not exceed it is {np.mean(to_beat):.2f} s.')
+
+# %% ../nbs/99_check.ipynb #b6eebd24
+@_check
+def cluster_hours(
+    answer: float, # Hours of 8 × 4 cores for 14.4 million clips
+): # Verdict
+    "Chapter 23, exercise 1"
+    return abs(answer - 2.5) < 0.01, (
+        'Together, 32 cores classify 1,600 clips a second.')
+
+@_check
+def missing_clips(
+    answer, # Function from (clips, size, names) to the clips still missing
+): # Verdict
+    "Chapter 23, exercise 2"
+    clips = [f'{i}.wav' for i in range(10)]
+    def parts(*numbers): return [f'part-{i:05d}.parquet' for i in numbers]
+    for size, names, wanted in (
+            (4, parts(0, 2), clips[4:8]), (4, parts(1, 0), clips[8:]),
+            (5, ['_about.json', '_3f7a'], clips),
+            (5, ['_about.json', *parts(1, 0)], [])):
+        got = list(answer(list(clips), size, list(names)))
+        if got != wanted:
+            return False, (f'With {size} clips in a file and the names '
+                           f'{names}, it is not {got}.')
+    return True, 'A clip is missing if its part is missing.'
+
+# %% ../nbs/99_check.ipynb #c0f12bda
+def _cluster_seconds(sizes, speeds):
+    "When the last part is done; speeds in clips a second"
+    free = [(0.0, speed) for speed in speeds]
+    heapq.heapify(free)
+    for size in sizes:
+        at, speed = heapq.heappop(free)
+        heapq.heappush(free, (at + 0.2 + size/speed, speed))
+    return max(at for at, _ in free)
+
+@_check
+def part_sizes(
+    answer, # Function from (n_clips, n_workers) to a list of sizes
+): # Verdict, with the mean time and the one to beat
+    "Chapter 23, exercise 3"
+    rng, ours, to_beat = np.random.default_rng(0), [], []
+    for n, workers in (3000, 4), (10_000, 16), (20_000, 10):
+        speeds = rng.uniform(10, 80, (20, workers))
+        def mean(sizes):
+            return np.mean([_cluster_seconds(sizes, s) for s in speeds])
+        sizes = list(answer(n, workers))
+        if sum(sizes) != n or min(sizes) < 1:
+            return False, f'They have {sum(sizes)} clips in all, not {n}.'
+        ours.append(mean(sizes))
+        to_beat.append(min(
+            mean([size]*(n//size) + [n % size]*(n % size > 0))
+            for size in (8, 16, 32, 64, 128, 256)))
+    return sum(ours) < sum(to_beat), (
+        f'{np.mean(ours):.1f} s on average; equal parts of the best size '
+        f'take {np.mean(to_beat):.1f} s.')
+
+# %% ../nbs/99_check.ipynb #929c21da
+@_check
+def earliest_place(
+    answer: int, # Of clip 5,000 behind a buffer of 1,000, from 0
+): # Verdict
+    "Chapter 24, exercise 1"
+    return answer == 4001, ('The first clip leaves when the clip at place '
+        '1,000 arrives, which takes its place in the buffer.')
+
+@_check
+def shard_members(
+    answer, # Function from names to a list of (key, endings)
+): # Verdict
+    "Chapter 24, exercise 2"
+    for names, wanted in (
+            ('7.flac 7.json 8.left.flac 8.json', [
+                ('7', ['flac', 'json']), ('8', ['left.flac', 'json'])]),
+            ('a.json', [('a', ['json'])]), ('', [])):
+        got = [(k, list(e)) for k, e in answer(names.split())]
+        if got != wanted: return False, f'{names.split()} is not {got}.'
+    return True, 'Only the first dot separates.'
+
+# %% ../nbs/99_check.ipynb #76947513
+def _one_by_one(streams):
+    "One stream after the other, through a buffer of 100"
+    rng, held = np.random.default_rng(0), []
+    for clip in (clip for stream in streams for clip in stream):
+        held.append(clip)
+        if len(held) > 100: yield held.pop(rng.integers(101))
+    yield from rng.permutation(held).tolist()
+
+def _labels_of_batches(mix):
+    "Labels in a batch of 32, on average; most clips kept; clips in order"
+    taken, most, found = 0, 0, []
+    def stream(label):
+        nonlocal taken
+        for i in range(100):
+            taken += 1
+            yield label, i
+    for clip in mix([stream(label) for label in range(10)]):
+        found.append(tuple(clip))
+        most = max(most, taken - len(found))
+    batches = [found[i:i + 32] for i in range(0, len(found) - 31, 32)]
+    labels = [len({label for label, _ in batch}) for batch in batches]
+    return np.mean(labels), most, sorted(found)
+
+@_check
+def mixed_shards(
+    answer, # Function from ten streams to a generator of all their clips
+): # Verdict, with the labels of a batch and the number to beat
+    "Chapter 24, exercise 3"
+    got, most, clips = _labels_of_batches(answer)
+    if clips != [(label, i) for label in range(10) for i in range(100)]:
+        return False, 'Each clip has to come once.'
+    if most > 100: return False, f'It keeps {most} clips at a time.'
+    to_beat = _labels_of_batches(_one_by_one)[0]
+    return got > to_beat, (f'{got:.1f} labels in a batch; one shard after '
+                           f'the other gives {to_beat:.1f}.')

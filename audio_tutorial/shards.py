@@ -310,7 +310,7 @@ def stream_loaders(
     num_workers: int=0, # Processes that load clips
     **kwargs, # For `ClipStream`: buffer, seed, rank, world
 ): # fastai `DataLoaders`
-    """Loaders that stream clips, and else are those of an `AudioBlock`
+    """Loaders that stream clips, otherwise like those of an `AudioBlock`
 
     Spectrograms and augmentations are computed in the batch, and validation
     gets the middle of each clip, in a fixed order. Raises as `shard_clips`

@@ -94,6 +94,24 @@ def find_second_view(a, b, temperature):
     return torch.nn.functional.cross_entropy(a @ b.T/temperature, torch.arange(len(a)))
 
 
+def still_missing(clips, size, names):
+    return [c for i, c in enumerate(clips) if f'part-{i//size:05d}.parquet' not in names]
+
+
+def smaller_and_smaller(n, workers):
+    "Parts that are a share of what is left"
+    sizes = []
+    while n:
+        sizes.append(min(n, max(16, n//(4*workers))))
+        n -= sizes[-1]
+    return sizes
+
+
+def members(names):
+    pairs = [n.split('.', 1) for n in names]
+    return [(k, [e for _, e in g]) for k, g in itertools.groupby(pairs, lambda p: p[0])]
+
+
 ANSWERS = [ # check, a right answer, a wrong one
     ('clip_seconds', 4, 2),
     ('peak_level', lambda x: 20*np.log10(np.abs(x).max()), lambda x: 20*np.log10(x.max())),
@@ -144,6 +162,13 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('quiet_clipping', lambda x: (np.abs(x) > 0.95*np.abs(x).max()).mean(), lambda x: np.abs(x).max()),
     ('best_duration', np.median, max),
     ('smooth_track', lambda p: uniform_filter1d(p, 9, axis=0), lambda p: p),
+    ('cluster_hours', 2.5, 80),
+    ('missing_clips', still_missing, lambda clips, size, names: clips[len(names)*size:]),
+    ('part_sizes', smaller_and_smaller, lambda n, workers: [32]*(n//32) + [n % 32]*(n % 32 > 0)),
+    ('earliest_place', 4001, 4000),
+    ('shard_members', members, lambda names: [(k, [n.split('.')[-1] for n in g]) for k, g in
+                                              itertools.groupby(names, lambda n: n.split('.')[0])]),
+    ('mixed_shards', lambda streams: (clip for clips in zip(*streams) for clip in clips), itertools.chain.from_iterable),
     ('smallest_settings', MelSettings(n_fft=2048, hop_length=2048, n_mels=20, f_min=100, f_max=500), MelSettings()),
 ]
 
@@ -158,6 +183,13 @@ def test_answers(name, right, wrong):
     assert f(right).data.startswith('**Right.**'), f(right).data
     assert f(wrong).data.startswith('**Not yet.**')
     assert f(...).data.startswith('**Your turn.**')
+
+
+def test_shards_that_are_all_kept_are_not_mixed():
+    def all_at_once(streams): return sorted((c for s in streams for c in s), key=lambda c: c[1])
+    assert 'keeps 999 clips' in check.mixed_shards(all_at_once).data
+    assert 'once' in check.mixed_shards(lambda streams: streams[0]).data
+    assert 'not 3000' in check.part_sizes(lambda n, workers: [10]*10).data
 
 
 def test_an_answer_that_fails_is_not_yet_right():
