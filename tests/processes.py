@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from fastai.vision.all import (SGD, CategoryBlock, DataBlock, F1Score, Learner, RandomSplitter, accuracy, num_distrib,
-                               params, parent_label, rank_distrib, set_seed)
+                               rank_distrib, set_seed)
 from torch import nn
 
 from audio_tutorial.augment import Gain
@@ -38,7 +38,8 @@ class FirstGain(Gain):
 def label(path): return path.stem.split("-")[1]
 
 
-def digest(model): return hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in model.state_dict().values())).hexdigest()
+def digest(model):
+    return hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in model.state_dict().values())).hexdigest()
 
 
 def loaders(folder, bs, n=None, splitter=ParentSplitter("train", "valid"), tfms=()):
@@ -47,8 +48,9 @@ def loaders(folder, bs, n=None, splitter=ParentSplitter("train", "valid"), tfms=
         found = get_audio_files(folder)
         train = [f for f in found if f.parent.name == "train"]
         return train[:n] + [f for f in found if f.parent.name == "valid"]
-    return DataBlock(blocks=(AudioBlock(SETTINGS, SECONDS), CategoryBlock), get_items=files, get_y=label, splitter=splitter,
-                     batch_tfms=list(tfms)).dataloaders(folder, bs=bs, num_workers=0, device=torch.device("cpu"))
+    block = DataBlock(blocks=(AudioBlock(SETTINGS, SECONDS), CategoryBlock), get_items=files, get_y=label,
+                      splitter=splitter, batch_tfms=list(tfms))
+    return block.dataloaders(folder, bs=bs, num_workers=0, device=torch.device("cpu"))
 
 
 def quiet(learn):
@@ -66,7 +68,8 @@ def exact(folder, n, bs):
     with train_together(learn, 3): learn.fit(2)
     assert learn.model is net and type(learn.dls.train) is AudioDL and not hasattr(learn.dls.train, "divided")
     return dict(weights=[p.tolist() for p in net.parameters()], digest=digest(net), read=read[:],
-                losses=[float(x) for x in learn.recorder.losses], values=[list(map(float, v)) for v in learn.recorder.values])
+                losses=[float(x) for x in learn.recorder.losses],
+                values=[list(map(float, v)) for v in learn.recorder.values])
 
 
 def whole(folder, out):

@@ -48,9 +48,10 @@ def runs(folder, tmp_path_factory):
     return one, *(json.loads((out/f"{rank}.json").read_text()) for rank in (0, 1)), out
 
 
-# ------------------------------------------------------------------------------------------- dividing, without processes
+# -------------------------------------------------------------------------------- dividing, without processes
 
-@pytest.mark.parametrize("n, bs, world", [(10, 4, 2), (10, 4, 3), (10, 3, 3), (9, 4, 4), (1, 4, 4), (7, 7, 5), (12, 4, 1)])
+@pytest.mark.parametrize("n, bs, world", [
+    (10, 4, 2), (10, 4, 3), (10, 3, 3), (9, 4, 4), (1, 4, 4), (7, 7, 5), (12, 4, 1)])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_every_clip_is_in_one_part(n, bs, world, drop_last):
     if drop_last and n < bs: return
@@ -78,7 +79,8 @@ def test_the_order_is_that_of_one_process():
 
 def test_what_cannot_be_divided():
     dl = AudioDL(list(range(10)), bs=4, num_workers=0)
-    with pytest.raises(ValueError, match="a batch of 4 clips cannot be divided among 5 processes"): share_batches(dl, 0, 5)
+    with pytest.raises(ValueError, match="a batch of 4 clips cannot be divided among 5 processes"):
+        share_batches(dl, 0, 5)
     with pytest.raises(ValueError, match="there is no process 2 of 2"): share_batches(dl, 2, 2)
     with pytest.raises(ValueError, match="a batch of 4 clips is larger than the data set of 3"):
         share_batches(AudioDL([1, 2, 3], bs=4, drop_last=True, num_workers=0), 0, 2)
@@ -100,11 +102,11 @@ def test_nothing_is_imported_unless_asked():
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
 
 
-# --------------------------------------------------------------------------------------------------------- two processes
+# ------------------------------------------------------------------------------------------ two processes
 
 @pytest.mark.parametrize("case", ["23 5", "21 4", "3 2"])
 def test_two_processes_are_one(runs, case):
-    "Without batch normalisation, dropout and augmentation: the same weights, losses and metrics, whatever the last batch"
+    "Without batch normalisation, dropout and augmentation: the same weights and metrics, whatever the last batch"
     one, a, b = (run["exact"][case] for run in runs[:3])
     assert a["digest"] == b["digest"]
     for x, y in zip(one["weights"], a["weights"]): assert np.allclose(x, y, atol=1e-5)
