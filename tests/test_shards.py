@@ -179,7 +179,7 @@ def test_a_truncated_shard_is_named(shards, tmp_path, left):
 
 def parquet(table, path, names=None):
     "The file that `datasets` would write: sounds as bytes, labels as numbers with names or as text"
-    import pyarrow as pa, pyarrow.parquet as pq
+    pa, pq = map(pytest.importorskip, ("pyarrow", "pyarrow.parquet"))
     audio = [dict(bytes=open(p, "rb").read(), path=p.rsplit("/", 1)[1]) for p in table.path]
     label = [None if pd.isna(l) else l for l in table.label] if names is None else [names.index(l) for l in table.label]
     made = pa.table(dict(audio=audio, label=label))
