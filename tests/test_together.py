@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 def torchrun(*args):
     env = os.environ | dict(OMP_NUM_THREADS="1", PYTHONPATH=f"{HERE.parent}", CUDA_VISIBLE_DEVICES="")
     return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-                           HERE/"processes.py", *args], env=env, capture_output=True, text=True, timeout=120)
+                           HERE/"processes.py", *args], env=env, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
