@@ -96,7 +96,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     done = subprocess.run([sys.executable, '-c', MEMORY, tmp_path/'one.flac', tmp_path/'ten.flac'],
                           capture_output=True, text=True, check=True)
     one, ten, seconds = map(float, done.stdout.split())
-    assert round(seconds) == 600 and ten < 1000 and ten - one < 80, (one, ten)
+    assert round(seconds) == 600 and ten - one < 80, (one, ten) # what torch itself takes differs by its version
 
 
 def test_show_draws_a_track_for_each_label(monkeypatch):
