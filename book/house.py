@@ -8,7 +8,7 @@ from pathlib import Path
 FLOORS = {
     "Shell": ["cli"],
     "Use": ["train", "report_page", "datasets", "onnx_classifier", "classifier", "recordings", "predictor"],
-    "Evidence": ["errors", "calibration", "evaluate"],
+    "Evidence": ["scoreboard", "errors", "calibration", "evaluate"],
     "Learning": ["together", "pretrain", "augment", "shards", "learner", "transforms", "networks", "images", "batches"],
     "Data": ["notes", "nsynth", "report", "folders"],
     "Sound": ["mel", "stft", "fft", "clips"],
