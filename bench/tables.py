@@ -123,7 +123,7 @@ def goals(result):
         for ours, theirs in (("classifier", "torch, torchvision"), ("learner", "torch, torchvision, fastai.vision.all")):
             at_most(f"import audio_tutorial.{ours} ÷ {theirs}", s[f"import audio_tutorial.{ours}"]/s[f"import {theirs}"], 1.15, 1.05)
     if named := result.get("naming"):
-        for name in naming.NOW, naming.SMALL:
+        for name in (n for n in (naming.NOW, naming.SMALL) if n in named["rates"]):
             at_least(f"clips classified in a second: {name} ÷ {naming.TORCH}",
                      ratio(named["rates"][name], named["rates"][naming.TORCH])[0], 2, 2)
     if shared := result.get("cluster"):
