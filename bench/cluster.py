@@ -2,6 +2,7 @@
 
 A resnet18 by torch, which is sent to the workers anew in every turn."""
 import os, time
+from functools import partial
 from pathlib import Path
 
 from bench.turns import TRAINING
@@ -15,12 +16,19 @@ def prepare(files, folder, n):
 
 def cluster():
     from distributed import Client, LocalCluster
-    return Client(LocalCluster(n_workers=2, threads_per_worker=1, silence_logs=50, dashboard_address=None))
+    client = Client(LocalCluster(n_workers=2, threads_per_worker=1, silence_logs=50, dashboard_address=None))
+    OPEN.append(client)
+    return client
 
-def timed(do, **options):
+OPEN = [] # for the tests, whose process goes on after the turns
+def close():
+    while OPEN: OPEN.pop().shutdown()
+
+def timed(do, client):
+    client = client and client()
     def turn():
         begin = time.perf_counter()
-        do(progress=False, **options)
+        do(client=client, progress=False)
         return time.perf_counter() - begin
     return turn
 
@@ -29,14 +37,14 @@ def classify(client=None, threads=None):
         import torch
         from audio_tutorial.classifier import AudioClassifier
         if threads: torch.set_num_threads(threads)
-        clf, files = AudioClassifier.load(f"{models}/torch"), sorted(Path(clips).iterdir())[:named]
-        return timed(lambda **kwargs: clf.predict(files, **kwargs), **({"client": client()} if client else {}))
+        files = sorted(Path(clips).iterdir())[:named]
+        return timed(partial(AudioClassifier.load(f"{models}/torch").predict, files), client)
     return start
 
 def report(client=None):
     def start(models, clips, named):
         from audio_tutorial.report import clip_report
-        return timed(lambda **kwargs: clip_report(clips, **kwargs), **({"client": client()} if client else {}))
+        return timed(partial(clip_report, clips), client)
     return start
 
 ONE, TWO, WORKERS = "predict, one thread", "predict, two threads", "predict, two workers"
