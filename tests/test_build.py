@@ -416,6 +416,12 @@ def test_a_check_that_cannot_be_imported_is_an_error(project):
     assert "audio_tutorial.check cannot be imported" in said and "thrice" in said
 
 
+def test_who_mends_a_check_trains_nothing():
+    "Chapter 4 shows verdicts, which takes no training, and the page on checks shows them all"
+    others = [p.stem for p in profiles.notebooks(ROOT) if depends.asked_with_dots(depends.code_of(p)) is None]
+    assert others == ["04_mel", "99_check"]
+
+
 @pytest.mark.parametrize("name", depends.RUNNERS)
 def test_what_runs_chapters_is_part_of_the_state(project, monkeypatch, tmp_path, name):
     here = shutil.copytree(ROOT/"book", tmp_path/"copy")
