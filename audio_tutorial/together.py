@@ -185,9 +185,9 @@ def _check_same(accelerator, dls):
             digest.update(f'{item} '.encode(errors='surrogateescape'))
     found = gather_object([digest.hexdigest()])
     differ = [i for i, d in enumerate(found) if d != found[0]]
-    need(not differ, f'process {differ[:1]} has other clips, labels or '
-         'batch sizes than process 0: if the split is drawn at random, '
-         'give it a seed')
+    need(not differ, f'processes {differ} have other clips, labels or batch '
+         'sizes than process 0: if the split is drawn at random, give it a '
+         'seed')
 
 # %% ../nbs/25_together.ipynb #01c732ae
 @contextmanager

@@ -145,7 +145,7 @@ def test_what_is_refused(runs):
     for run in a, b:
         for key, message in (("small_batch", "a batch of 1 clips cannot be divided among 2 processes"),
                              ("few_clips", "a batch of 4 clips is larger than the data set of 3"),
-                             ("split", "process [1] has other clips, labels or batch sizes than process 0")):
+                             ("split", "processes [1] have other clips, labels or batch sizes than process 0")):
             assert message in run[key][0] and run[key][1], run[key]
 
 
