@@ -12,6 +12,8 @@
 # What was asked for: without it, `make lab` leaves the values that stand in the chapters.
 ASKED := $(PROFILE)
 PROFILE ?= book
+# Chapters that run at a time: with a thread each, two on two cores need half the time of one after the other.
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv
@@ -23,13 +25,13 @@ VERSIONS := 3.11 3.12 3.13
 .PHONY: book lab test newest oldest setup export bench lock serve clean
 
 book: $(SETUP)
-	$(BIN)/python book/build.py --profile $(PROFILE) --out _build
+	$(BIN)/python book/build.py --profile $(PROFILE) --out _build --jobs $(JOBS)
 
 lab: $(SETUP)
 	$(BIN)/python book/lab.py $(if $(ASKED),--profile $(ASKED))
 
 test: $(SETUP)
-	$(BIN)/python book/build.py --profile quick --out _build/quick --jobs 2
+	$(BIN)/python book/build.py --profile quick --out _build/quick --jobs $(JOBS)
 	$(BIN)/python -m pytest
 
 # The tests of the package. The others are of what surrounds it: pages, lab, lock and wheel.
@@ -48,7 +50,7 @@ newest: $(VERSIONS:%=newest-%)
 
 newest-%: $(SETUP)
 	$(call FRESH,_build/newest-$*,$*,--all-extras)
-	_build/newest-$*/bin/python book/build.py --profile quick --out _build/newest-$*-book --jobs 2
+	_build/newest-$*/bin/python book/build.py --profile quick --out _build/newest-$*-book --jobs $(JOBS)
 
 oldest: $(SETUP)
 	$(call FRESH,_build/oldest,3.11,--extra test --extra onnx --resolution lowest-direct)

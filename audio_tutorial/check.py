@@ -11,7 +11,8 @@ __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft',
            'better_settings', 'first_weights', 'small_network', 'half_width', 'speaker', 'better_baseline',
            'noise_power', 'reversed_clips', 'better_augmentation', 'collapsed_loss', 'one_way_loss', 'pitch_blind',
            'window_count', 'merge_labels', 'smooth_track', 'weights_size', 'same_answers', 'best_duration',
-           'cluster_hours', 'missing_clips', 'part_sizes', 'earliest_place', 'shard_members', 'mixed_shards']
+           'cluster_hours', 'missing_clips', 'part_sizes', 'earliest_place', 'shard_members', 'mixed_shards',
+           'mean_of_parts', 'smallest_batch']
 
 # %% ../nbs/99_check.ipynb #31d26ed9
 import heapq, io, re, tempfile
@@ -865,3 +866,34 @@ def mixed_shards(
     to_beat = _labels_of_batches(_one_by_one)[0]
     return got > to_beat, (f'{got:.1f} labels in a batch; one shard after '
                            f'the other gives {to_beat:.1f}.')
+
+# %% ../nbs/99_check.ipynb #c25b001
+@_check
+def mean_of_parts(
+    answer, # Function from (means, counts) to the mean of all clips
+): # Verdict
+    "Chapter 25, exercise 1"
+    rng = np.random.default_rng(0)
+    for counts in (3, 2), (32, 32, 31), (1, 0):
+        parts = [rng.normal(size=n) for n in counts]
+        means = [p.mean() if p.size else 0.0 for p in parts]
+        got, wanted = answer(means, counts), np.concatenate(parts).mean()
+        if not np.isclose(got, wanted):
+            return False, (f'With {counts} clips it is {wanted:.3f}, not '
+                           f'{got:.3f}.')
+    return True, 'Every clip counts the same.'
+
+@_check
+def smallest_batch(
+    answer, # Function from (n_weights, clips/s, GB/s) to a batch size
+): # Verdict
+    "Chapter 25, exercise 2"
+    for n, rate, wire in (11_181_642, 20_000, 3.125), (10**6, 500, 1.25), (
+            10**6, 1000, 2):
+        need = 8*n*rate # bytes a second, if each clip were a step
+        wanted = -(-need//int(wire*10**9))
+        got = answer(n, rate, wire)
+        if got != wanted:
+            return False, (f'{n:,} weights, {rate:,} clips/s and {wire} GB/s '
+                           f'are not {got} clips.')
+    return True, 'Larger batches mean fewer steps, and fewer gradients.'

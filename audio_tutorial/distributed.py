@@ -41,7 +41,7 @@ same_packages = ('audio-tutorial', 'numpy', 'pandas', 'soundfile', 'soxr',
 def check_workers(
     client, # Dask's
     timeout: float=30, # Seconds to wait for a first worker
-):
+) -> set: # Addresses of the workers
     """Refuse a cluster without workers, or with other packages than here
 
     Raises `ConnectionError` for the first, `ValueError` for the second, and
@@ -60,6 +60,7 @@ def check_workers(
             elif isinstance(theirs, Exception): continue # it just died
             need(theirs == ours, f'the worker {worker} has {package} '
                  f'{theirs}, but here it is {ours}: install the same')
+    return {*found}
 
 # %% ../nbs/23_distributed.ipynb #c2b68c8e
 _kept = {} # on a worker: the object that was sent last, by its hash
@@ -93,7 +94,7 @@ def client_map(
     raises, `RuntimeError` for a part with which several workers died, and as
     `check_workers`."""
     from distributed import KilledWorker
-    check_workers(client)
+    checked = check_workers(client)
     call, more = do, ()
     if shared is not None: call, more = _call, (do, *_sent(client, shared))
     waiting, parts = deque(), deque(parts)
@@ -108,6 +109,8 @@ def client_map(
             try: done = future.result()
             except KilledWorker as e: raise RuntimeError(
                 f'several workers died with this part: {part}') from e
+            if {*client.nthreads()} - checked: # a worker joined since
+                checked = check_workers(client)
             waiting.popleft()
             yield done
     finally: client.cancel([future for _, future in waiting])

@@ -35,7 +35,7 @@ def plain_cnn(
                    nn.BatchNorm2d(n_out), nn.ReLU(), nn.AvgPool2d(2)]
     model = nn.Module()
     model.features = nn.Sequential(*layers[:-1])
-    return model
+    return model.to(memory_format=torch.channels_last) # quicker on CPUs
 
 own_networks = dict(plain_cnn=plain_cnn) # beside those of torchvision
 

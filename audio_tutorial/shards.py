@@ -6,23 +6,23 @@
 __all__ = ['write_shards', 'shard_clips', 'parquet_clips', 'find_shards', 'ClipStream', 'StreamDL', 'stream_loaders']
 
 # %% ../nbs/24_shards.ipynb #620768fb
-import io, json, random, tarfile
+import io, json, random, re, tarfile
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-
 import soundfile as sf
-from fastai.vision.all import (CrossEntropyLossFlat, DataLoaders, Pipeline,
-                               TensorCategory, TfmdDL, default_device, patch)
+from fastai.vision.all import (Category, CrossEntropyLossFlat, DataLoaders,
+                               Pipeline, TensorCategory, TfmdDL,
+                               default_device, patch)
 from torch.utils.data import IterableDataset
 from .arrays import AudioError, need
 from .batches import MelSpectrogram
 from .clips import load_clip
 from .distributed import worker_pool
-from .files import (claim_folder, file_system, progress_bar,
-                                  whole_file)
+from .files import (audio_endings, claim_folder, file_system,
+                                  progress_bar, whole_file)
 from .mel import MelSettings
 from .transforms import (AudioToFloat, BatchTransform,
                                        LoadClip)
@@ -90,12 +90,21 @@ def write_shards(
     return dest
 
 # %% ../nbs/24_shards.ipynb #03eab202
-def _label_of(shard, key, parts):
-    "The label of a clip in a shard; refuse one without"
-    found = json.loads(parts.get('json', b'{}'))
-    need('label' in found, f'{shard}: the clip {key} has no label: there '
-         f'should be a file {key}.json with "label"')
-    return found['label']
+_key_and_ending = re.compile(r'((?:.*/)?[^./]+)\.([^/]*)').fullmatch
+
+def _clip(shard, key, parts):
+    "What a shard yields: (name, bytes, label)"
+    name = f'{shard}: the clip {key}'
+    try:
+        about = json.loads(parts.get('json', b'{}'))
+        if 'cls' in parts: about = dict(label=parts['cls'].decode().strip())
+    except ValueError as e: raise ValueError(f'{name}: {e}') from e
+    need(isinstance(about, dict) and 'label' in about, f'{name} has no label:'
+         f' there should be a file {key}.json with "label", or {key}.cls')
+    sounds = [d for e, d in parts.items() if f'.{e.lower()}' in audio_endings]
+    need(len(sounds) == 1, f'{name} has {len(sounds)} sounds, not one: its '
+         f'files end in {", ".join(parts)}')
+    return name, sounds[0], f'{about["label"]}'
 
 def shard_clips(
     shard, # Path or address of a tar file
@@ -104,23 +113,21 @@ def shard_clips(
     """The clips of a shard, one after the other, as they are stored
 
     Raises `AudioError` for a shard that is cut off, and `ValueError` for a
-    clip without a label; both name the shard."""
-    def clip(key, parts):
-        label = _label_of(shard, key, parts)
-        sound, = (data for e, data in parts.items() if e != 'json')
-        return f'{shard}: the clip {key}', sound, label
+    clip without a label or with several sounds; both name the shard."""
     fs, path = file_system(shard)
     key, parts, count = None, {}, 0
     try:
         with fs.open(path) as f, tarfile.open(fileobj=f, mode='r|') as tar:
             for member in tar:
-                name, _, ending = member.name.partition('.')
+                found = member.isfile() and _key_and_ending(member.name)
+                if not found: continue
+                name, ending = found.groups()
                 if name != key and parts:
-                    yield clip(key, parts)
+                    yield _clip(shard, key, parts)
                     parts, count = {}, count + 1
                 key, parts[ending] = name, tar.extractfile(member).read()
         if parts:
-            yield clip(key, parts)
+            yield _clip(shard, key, parts)
             count += 1
     except (tarfile.ReadError, EOFError) as e:
         raise AudioError(f'{shard} is cut off after {count} clips: copy or '
@@ -167,9 +174,14 @@ def parquet_clips(
 def find_shards(
     folder, # As `write_shards` made it, or its address
 ) -> dict: # `train`, `valid`: lists of (shard, clips in it); and `vocab`
-    "What `stream_loaders` needs to know of shards"
+    """What `stream_loaders` needs to know of shards
+
+    Raises `FileNotFoundError` for a folder without `shards.json`."""
     fs, path = file_system(folder)
-    card = json.loads(fs.cat_file(f'{path}/shards.json'))
+    try: card = json.loads(fs.cat_file(f'{path}/shards.json'))
+    except FileNotFoundError as e: raise FileNotFoundError(
+        f'{folder} has no shards.json, as `write_shards` writes it: give '
+        '`stream_loaders` lists of (path, clips in it)') from e
     found = dict(train=[], valid=[], vocab=card['vocab'])
     for name, n in sorted(card['sizes'].items()):
         found[name.split('-')[0]].append((f'{folder}/{name}', n))
@@ -252,6 +264,11 @@ def item(self:ClipStream,
     return wave, TensorCategory(self.vocab.index(label))
 
 @patch
+def decode(self:ClipStream, sample, full=True):
+    "A clip with its label as text, for `show_batch` and `show_results`"
+    return sample[0], Category(self.vocab[int(sample[1])])
+
+@patch
 def n_batches(self:ClipStream,
     bs: int, # Clips of a batch
 ) -> int: # The same for each process in training
@@ -276,15 +293,22 @@ class StreamDL(TfmdDL):
                 yield self.do_batch([data.item(clip) for clip in some])
 
     def __iter__(self):
-        self.at = first = self.dataset.start
+        self.at = self.dataset.start
         for batch in super().__iter__():
-            self.dataset.start, self.at = 0, self.at + 1
+            self.at += 1
             yield batch
 
     def after_iter(self):
         super().after_iter()
         if self.dataset.train: self.dataset.epoch += 1
-        self.at = 0
+        self.dataset.start = self.at = 0
+
+    def new(self, *args, **kwargs): # the data set knows the order
+        return super().new(*args, **kwargs | dict(shuffle=False))
+
+    # fastai learns the types from a clip that it takes by its number
+    def _one_pass(self): self._n_inp, self._types = 1, None
+    def _retain_dl(self, b): return b
 
     def position(self) -> dict: # For `go_on`
         "How far the training is"

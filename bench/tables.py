@@ -72,6 +72,12 @@ def cluster_table(found):
              f"{min(s):.1f} to {max(s):.1f}") for name, s in found["seconds"].items()]
     return table(["way", "clips", "s", "from to"], rows)
 
+def kills_table(killed):
+    "Ten runs, say: when a worker was killed, and what the table had then"
+    return table(["killed after s of", "s in all", "clips", "missing", "twice", "other label"],
+                 [(f"{k['after']:.1f} of {k['undisturbed']:.1f}", f"{k['seconds']:.1f}", k["clips"], k["missing"], k["twice"],
+                   k["other"]) for k in killed])
+
 PARTS = "load", "transform", "forward", "backward", "rest"
 
 def epoch_table(epochs):
@@ -166,7 +172,8 @@ def report(result) -> str:
     if taken := result.get("cold"): made += ["**Cold starts**", cold_table(taken)]
     if named := result.get("naming"):
         made += [f"**Classifying {named['clips']:,} clips of 4 s**", naming_table(named["rates"])]
-    if shared := result.get("cluster"): made += ["**Two Dask workers on this computer**", cluster_table(shared)]
+    if shared := result.get("cluster"): made += ["**Two Dask workers on this computer**", cluster_table(shared),
+                                                  "**A worker killed at a random moment**", kills_table(shared["kills"])]
     if found := result.get("training"): made += ["**Training beside other programs**", training_table(found)]
     made += [f"**An epoch of {result['arch']}, batches of {result['batch']}; its parts in ms per clip**",
              epoch_table(result["epoch"]),

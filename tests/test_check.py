@@ -169,6 +169,9 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('shard_members', members, lambda names: [(k, [n.split('.')[-1] for n in g]) for k, g in
                                               itertools.groupby(names, lambda n: n.split('.')[0])]),
     ('mixed_shards', lambda streams: (clip for clips in zip(*streams) for clip in clips), itertools.chain.from_iterable),
+    ('mean_of_parts', lambda means, counts: np.dot(means, counts)/sum(counts), lambda means, counts: np.mean(means)),
+    ('smallest_batch', lambda n, rate, wire: int(np.ceil(8*n*rate/(wire*1e9))),
+     lambda n, rate, wire: int(8*n*rate/(wire*1e9))),
     ('smallest_settings', MelSettings(n_fft=2048, hop_length=2048, n_mels=20, f_min=100, f_max=500), MelSettings()),
 ]
 

@@ -196,14 +196,32 @@ def test_no_workers():
 def look_first(folder, put): sys.path.insert(0, folder) if put else sys.path.remove(folder)
 
 
-def test_other_packages(client, tmp_path):
+@pytest.fixture
+def old_soxr(tmp_path):
+    "A folder that says, if it is searched first, that another soxr is installed"
     fake = tmp_path/"soxr-0.0.1.dist-info"
     fake.mkdir()
     (fake/"METADATA").write_text("Metadata-Version: 2.1\nName: soxr\nVersion: 0.0.1\n")
-    client.run(look_first, str(tmp_path), True)
+    return str(tmp_path)
+
+
+def test_other_packages(client, old_soxr):
+    client.run(look_first, old_soxr, True)
     with pytest.raises(ValueError, match=r"tcp://.* has soxr 0\.0\.1, but here it is"): next(client_map(client, slow, [1]))
-    client.run(look_first, str(tmp_path), False)
+    client.run(look_first, old_soxr, False)
     assert next(client_map(client, slow, [1]))[0] == 1
+
+
+def test_a_worker_that_joins_later_is_asked_too(old_soxr):
+    late = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-dashboard", "--nthreads=1"]
+    with distributed.LocalCluster(n_workers=1, **LOCAL) as cluster, distributed.Client(cluster) as client:
+        done = client_map(client, slow, list(range(2000)))
+        assert next(done)[0] == 0
+        with subprocess.Popen([*late, client.scheduler.address], env=os.environ | {"PYTHONPATH": old_soxr},
+                              stderr=subprocess.DEVNULL) as process:
+            try:
+                with pytest.raises(ValueError, match=r"tcp://.* has soxr 0\.0\.1, but here it is"): list(done)
+            finally: process.terminate()
 
 
 def test_the_command(client, clf, sounds, tmp_path):

@@ -121,6 +121,24 @@ def test_a_position_is_where_training_goes_on(shards):
         assert len(labels(new.train)) == 6 and new.train.position() == dict(epoch=3, start=0)
 
 
+def test_batches_and_results_are_shown(shards, monkeypatch):
+    "As from loose files; and looking at a batch changes nothing of what comes next"
+    from audio_tutorial import learner
+    shown = []
+    monkeypatch.setattr(learner, "_show_clips", lambda x, labels: shown.append((x.shape[1], labels)))
+    dls, (first, *rest) = stream(shards), labels(stream(shards).train)
+    vocab = dls.vocab
+    dls.train.go_on(dict(epoch=0, start=1))
+    dls.show_batch(max_n=3)
+    assert shown.pop() == (1, [vocab[i] for i in rest[0][:3]])
+    assert labels(dls.train) == rest and dls.train.position() == dict(epoch=1, start=0)
+    learn = audio_learner(dls, "squeezenet1_1", pretrained=False)
+    with learn.no_bar(): learn.show_results(max_n=2)
+    (_, said), = shown
+    assert [s.split(", prediction: ")[0] for s in said] == [vocab[i] for i in labels(dls.valid)[0][:2]]
+    assert {s.split(", prediction: ")[1] for s in said} <= {*vocab}
+
+
 def test_processes_get_different_clips(shards):
     both = [stream(shards, rank=r, world=2) for r in range(2)]
     assert len(both[0].train) == len(both[1].train)
@@ -165,6 +183,38 @@ def damaged(shards, tmp_path, change):
     (lambda m: [m.pop(f"000009.{e}") for e in ("flac", "json")], r"train-00000\.tar is cut off: it holds 9 clips, but should hold 10")])
 def test_a_fault_is_named(shards, tmp_path, change, message):
     with pytest.raises(ValueError, match=message): labels(stream(damaged(shards, tmp_path, change)).train)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda m: m.update({"000001.json": b"{label"}), r"train-00000\.tar: the clip 000001: Expecting property name"),
+    (lambda m: m.update({"000001.json": b"[1]"}), r"the clip 000001 has no label"),
+    (lambda m: m.update({"000001.cls": b"\xff"}), r"the clip 000001: 'utf-8' codec"),
+    (lambda m: m.update({"000001.wav": m["000001.flac"]}), r"the clip 000001 has 2 sounds, not one: its files end in flac, json, wav"),
+    (lambda m: m.update({"000001.left": m.pop("000001.flac")}), r"the clip 000001 has 0 sounds, not one")])
+def test_a_clip_of_others_that_is_incomplete_is_named(shards, tmp_path, change, message):
+    def sort(members):
+        change(members)
+        for name in sorted(members): members[name] = members.pop(name)
+    with pytest.raises(ValueError, match=message): [*shard_clips(damaged(shards, tmp_path, sort)/"train-00000.tar")]
+
+
+def test_a_shard_that_tar_has_written(tmp_path):
+    "Folders, files that belong to no clip, labels in files of their own, other members beside a sound"
+    folder = tmp_path/"clips.v1"
+    for i, label in enumerate(("dog", "cat")):
+        (folder/label).mkdir(parents=True)
+        sf.write(folder/label/"1.FLAC", np.full(100, 0.1*i), 16000, format="FLAC")
+        (folder/label/"1.cls").write_text(f"{label}\n")
+        (folder/label/"1.txt").write_text("a transcript")
+        (folder/label/"._1.FLAC").write_text("of another system")
+    (folder/"README").write_text("no clip")
+    with tarfile.open(tmp_path/"x.tar", "w") as tar: tar.add(folder, "./clips.v1")
+    found = {name.split(": ")[1]: label for name, sound, label in shard_clips(tmp_path/"x.tar", 2)}
+    assert found == {"the clip ./clips.v1/dog/1": "dog", "the clip ./clips.v1/cat/1": "cat"}
+    dls = stream_loaders([(str(tmp_path/"x.tar"), 2)], [(str(tmp_path/"x.tar"), 2)], ["cat", "dog"], SETTINGS, 0.1, bs=2,
+                         device="cpu")
+    assert sorted(*labels(dls.train)) == [0, 1]
+    with pytest.raises(FileNotFoundError, match=r"has no shards\.json, as `write_shards` writes it"): find_shards(tmp_path)
 
 
 @pytest.mark.parametrize("left", [0.3, 0.77])
