@@ -95,7 +95,7 @@ def goals(result):
     def at_least(what, value, must, aim): rows.append((what, value, f"≥ {must}", f"≥ {aim}", value >= must))
     def at_most(what, value, must, aim): rows.append((what, value, f"≤ {must}", f"≤ {aim}", value <= must))
     def worst(cases, rival="torchaudio"): return min(ratio(c["rates"]["ours"], c["rates"][rival])[0] for c in cases)
-    cpu = [c for c in result["transform"] if c["device"] == "cpu"]
+    cpu = [c for c in result.get("transform", []) if c["device"] == "cpu"]
     first = [c for c in cpu if "rfft alone" in c["rates"]]
     if main := [c for c in first if setting_name(c["settings"]) in ("1024/256/40", "1024/256/128")]:
         at_least("transform ÷ torchaudio, 1024/256, batch of 64", worst(main), 4, 5)
@@ -112,10 +112,11 @@ def goals(result):
                  1.6, 2)
     if memory := result.get("memory"):
         at_most("memory ÷ torchaudio's, 256 clips of 4 s", median(memory["ours"])/median(memory["torchaudio"]), 0.25, 0.25)
-    epochs = {way: [t["total"] for t in turns] for way, turns in result["epoch"].items()}
-    for way in "on the fly, from files", "on the fly, from memory":
-        at_most(f"epoch {way} ÷ RGB pictures", ratio(epochs[way], epochs["pictures, RGB"])[0], 1.0, 0.9)
-        at_most(f"epoch {way} ÷ grey pictures", ratio(epochs[way], epochs["pictures, grey"])[0], 1.05, 1.0)
+    if turns_of := result.get("epoch"):
+        epochs = {way: [t["total"] for t in turns] for way, turns in turns_of.items()}
+        for way in "on the fly, from files", "on the fly, from memory":
+            at_most(f"epoch {way} ÷ RGB pictures", ratio(epochs[way], epochs["pictures, RGB"])[0], 1.0, 0.9)
+            at_most(f"epoch {way} ÷ grey pictures", ratio(epochs[way], epochs["pictures, grey"])[0], 1.05, 1.0)
     if found := result.get("training"):
         most = list(found)[-1]
         left = median(found[most][training.NOW])/median(found["0"][training.NOW])
@@ -137,7 +138,7 @@ def goals(result):
         for ours, theirs, must, aim in ((cluster.WORKERS, cluster.ONE, 0.6, 0.55), (cluster.WORKERS, cluster.TWO, 1.1, 1.0),
                                         (cluster.BY_WORKERS, cluster.POOL, 1.2, 1.1)):
             at_most(f"{ours} ÷ {theirs}", ratio(s[ours], s[theirs])[0], must, aim)
-    if result["machine"]["gpu"]:
+    if result["machine"]["gpu"] and turns_of:
         share = median(t["transform"]/t["total"] for t in result["epoch"]["on the fly, from memory"])
         at_most("share of a training step spent on spectrograms", share, 0.05, 0.03)
     return rows
@@ -154,30 +155,31 @@ def days(dates):
     return "; ".join(date if len(found) == 1 else f"{', '.join(parts)} on {date}" for date, parts in found.items())
 
 def report(result) -> str:
-    "All tables of one machine, as Markdown"
+    "All tables of one machine, as Markdown: those of the parts that were measured"
     m = result["machine"]
     made = [f"## {m['gpu'] or m['cpu']}\n\n{m['cpu']}, {m['cores']} cores, {m['threads']} threads; "
             + (f"{m['gpu']}; " if m["gpu"] else "") + f"torch {m['torch']}; {days(result['dates'])}, "
             f"{result['rounds']} rounds. Ratios are medians over the rounds, with the smallest and the largest.",
             goals_table(result)]
-    for case in result["transform"]:
+    cases = result.get("transform", [])
+    for case in cases:
         if "rfft alone" in case["rates"]:
             made += [f"**Spectrograms on the {case['device'].upper()}: {case_name(case)}**", transform_table(case)]
-    if sizes := [c for c in result["transform"] if "rfft alone" not in c["rates"]]:
+    if sizes := [c for c in cases if "rfft alone" not in c["rates"]]:
         made += ["**Times as fast as torchaudio, batches of other sizes**", sizes_table(sizes)]
     if memory := result.get("memory"):
         made += ["**Memory beyond the batch itself, 256 clips of 4 s**",
                  table(["mel power", "MB"], [(name, f"{median(mb):,.0f}") for name, mb in memory.items()])]
-    made += ["**Reading 16-bit files of 4 s**", loading_table(result["loading"])]
+    if read := result.get("loading"): made += ["**Reading 16-bit files of 4 s**", loading_table(read)]
     if taken := result.get("cold"): made += ["**Cold starts**", cold_table(taken)]
     if named := result.get("naming"):
         made += [f"**Classifying {named['clips']:,} clips of 4 s**", naming_table(named["rates"])]
     if shared := result.get("cluster"): made += ["**Two Dask workers on this computer**", cluster_table(shared),
                                                   "**A worker killed at a random moment**", kills_table(shared["kills"])]
     if found := result.get("training"): made += ["**Training beside other programs**", training_table(found)]
-    made += [f"**An epoch of {result['arch']}, batches of {result['batch']}; its parts in ms per clip**",
-             epoch_table(result["epoch"]),
-             f"Drawing the pictures took {result['drawing']:.1f} s for {result['notes']} notes, RGB and grey together."]
+    if turns_of := result.get("epoch"): made += [
+        f"**An epoch of {result['arch']}, batches of {result['batch']}; its parts in ms per clip**", epoch_table(turns_of),
+        f"Drawing the pictures took {result['drawing']:.1f} s for {result['notes']} notes, RGB and grey together."]
     return "\n\n".join(made) + "\n"
 
 def minutes(seconds): return f"{int(seconds)//60} min {int(seconds) % 60:02d} s"

@@ -103,6 +103,13 @@ def test_measured_files_can_be_shown():
         json.loads(file.read_text())["machine"]) and "| met |" in tables.report(json.loads(file.read_text()))
 
 
+@pytest.mark.parametrize("part", bench.PARTS)
+def test_a_part_alone_has_a_report(result, part):
+    of_part = ("arch", "batch", "drawing", "notes") if part == "epoch" else ()
+    text = tables.report({key: result[key] for key in ("machine", "rounds", part, *of_part)} | dict(dates={part: "today"}))
+    assert text.count("| met |") == 1 and text.count("|:--|") + text.count("| :-- |") >= 2
+
+
 def test_a_contestant_is_a_process_that_takes_turns(tmp_path):
     import numpy as np, soundfile as sf
     sf.write(tmp_path/"a.wav", np.linspace(-0.5, 0.5, 1000), 16000, "PCM_16")
