@@ -15,7 +15,7 @@ from .evaluate import Estimate, paired_difference, summarize
 
 # %% ../nbs/89_scoreboard.ipynb #48d1cc24
 def scoreboard(
-    chapter: int|None=None, # Leave out ways of later chapters; `None`: none
+    chapter: int|None=None, # Ways up to this chapter; `None`: all of them
     runs=None, # DataFrame, a row per run; `None`: those of the package
 ): # DataFrame: a row per way, with its mean and what it adds
     """Accuracy of the book's ways to classify notes, on the same instruments

@@ -109,7 +109,7 @@ class Together(Callback):
                              self.accelerator.device)
 
     def part(self):
-        "Clips of the whole batch, and how many of them are in this process"
+        "Number of clips in the whole batch, and in the part of this process"
         n, bs = self.dl.divided
         size = min(bs, n - self.iter*bs)
         return size, len(range(self.rank, size, self.world))
