@@ -12,7 +12,7 @@
 # What was asked for: without it, `make lab` leaves the values that stand in the chapters.
 ASKED := $(PROFILE)
 PROFILE ?= book
-# Chapters that run at a time: with a thread each, two on two cores need half the time of one after the other.
+# Chapters that run at a time: a thread each makes more of two cores than one chapter after the other with two threads.
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin

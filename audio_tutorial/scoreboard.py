@@ -14,6 +14,17 @@ from .arrays import need
 from .evaluate import Estimate, paired_difference, summarize
 
 # %% ../nbs/89_scoreboard.ipynb #48d1cc24
+def _stored():
+    "The runs that come with the package"
+    file = resources.files('audio_tutorial')/'results'/'scoreboard.csv'
+    return pd.read_csv(file, keep_default_na=False)
+
+def _steps(runs):
+    "For each way, the paired difference to the one it is compared with"
+    than = runs.groupby('way', sort=False).than.first()
+    return {way: paired_difference(runs, 'way', other, way)
+            for way, other in than.items() if other}
+
 def scoreboard(
     chapter: int|None=None, # Ways up to this chapter; `None`: all of them
     runs=None, # DataFrame, a row per run; `None`: those of the package
@@ -22,18 +33,17 @@ def scoreboard(
 
     Intervals are of 95 %, by Student's t over the draws of the instruments.
     Raises `ValueError` for a chapter before the first way."""
-    if runs is None:
-        stored = resources.files('audio_tutorial')/'results'/'scoreboard.csv'
-        runs = pd.read_csv(stored, keep_default_na=False)
+    if runs is None: runs = _stored()
     if chapter is not None: runs = runs[runs.chapter <= chapter]
     need(len(runs), f'chapter {chapter} is before the first way')
-    means, rows = summarize(runs, 'way'), []
-    for way, own in runs.groupby('way', sort=False):
-        than, adds = own.than.iloc[0], ''
-        if than:
-            e = paired_difference(runs, 'way', than, way)
-            adds = f'{Estimate(100*e.mean, 100*e.half, e.n):+.1f} points'
-        rows.append({'way': way, 'chapter': own.chapter.iloc[0],
-                     'accuracy': f'{Estimate(*means.loc[way]):.1%}',
-                     'compared with': than, 'difference': adds})
-    return pd.DataFrame(rows).set_index('way')
+    table = runs.groupby('way', sort=False)[['chapter', 'than']].first()
+    means, steps = summarize(runs, 'way'), _steps(runs)
+    def points(way):
+        if way not in steps: return ''
+        e = steps[way]
+        return f'{Estimate(100*e.mean, 100*e.half, e.n):+.1f} points'
+    return pd.DataFrame({'chapter': table.chapter,
+        'accuracy': [f'{Estimate(*means.loc[way]):.1%}'
+                     for way in table.index],
+        'compared with': table.than,
+        'difference': [points(way) for way in table.index]})

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+
 import soundfile as sf
 from fastai.vision.all import (Category, CrossEntropyLossFlat, DataLoaders,
                                Pipeline, TensorCategory, TfmdDL,
@@ -113,14 +114,14 @@ def shard_clips(
     """The clips of a shard, one after the other, as they are stored
 
     Raises `AudioError` for a shard that is cut off, and `ValueError` for a
-    clip without a label or with several sounds; both name the shard."""
+    clip without a label or without exactly one sound; they name the shard."""
     fs, path = file_system(shard)
     key, parts, count = None, {}, 0
     try:
         with fs.open(path) as f, tarfile.open(fileobj=f, mode='r|') as tar:
             for member in tar:
-                found = member.isfile() and _key_and_ending(member.name)
-                if not found: continue
+                found = _key_and_ending(member.name)
+                if not found or not member.isfile(): continue
                 name, ending = found.groups()
                 if name != key and parts:
                     yield _clip(shard, key, parts)
@@ -305,7 +306,6 @@ class StreamDL(TfmdDL):
 
     def new(self, *args, **kwargs): # the data set knows the order
         return super().new(*args, **kwargs | dict(shuffle=False))
-
     # fastai learns the types from a clip that it takes by its number
     def _one_pass(self): self._n_inp, self._types = 1, None
     def _retain_dl(self, b): return b

@@ -96,7 +96,7 @@ def measure_cluster(size, files, folder):
     with contestants("cluster", list(cluster.CONTESTANTS), env=cluster.ENV, models=str(folder), clips=clips,
                      named=size["shared"]) as made:
         seconds = rounds(made, size["cluster_rounds"])
-    with contestants("kills", [kills.KILLED], env=dict.fromkeys([kills.KILLED], cluster.ENV[cluster.WORKERS]),
+    with contestants("kills", [kills.KILLED], env={kills.KILLED: cluster.ENV[cluster.WORKERS]},
                      models=str(folder), clips=clips, named=size["killed"]) as made:
         killed = [made[kills.KILLED].turn() for _ in range(size["kills"])]
     return dict(named=size["shared"], reported=size["reported"], seconds=seconds, kills=killed)
@@ -134,12 +134,12 @@ def measure(size, parts):
     return result | dict(dates=dict.fromkeys(parts, today))
 
 FULL = dict(rounds=5, lasting=0.25, batch=64, seconds=4, sizes=SIZES, memory_rounds=1, memory_batch=256, notes=256,
-            training=3, named=1000, shared=2000, reported=10_000, cluster_rounds=3, killed=400, kills=10, cold=dict(rounds=5, warm=1),
-            epoch_launches=4, epoch_rounds=2, epoch=dict(batch=32, copies=1, arch="resnet18"),
+            training=3, named=1000, shared=2000, reported=10_000, cluster_rounds=3, killed=400, kills=10,
+            cold=dict(rounds=5, warm=1), epoch_launches=4, epoch_rounds=2, epoch=dict(batch=32, copies=1, arch="resnet18"),
             gpu=dict(batch=256, copies=20, arch="resnet18"))
 TINY = dict(rounds=2, lasting=0, batch=2, seconds=1, sizes=[(1, 1)], memory_rounds=1, memory_batch=2, notes=20,
-            training=0, named=3, shared=3, reported=4, cluster_rounds=1, killed=20, kills=1, cold=dict(rounds=1, warm=0),
-            epoch_launches=1, epoch_rounds=1, epoch=dict(batch=10, copies=1, arch="squeezenet1_1"),
+            training=0, named=3, shared=3, reported=4, cluster_rounds=1, killed=20, kills=1,
+            cold=dict(rounds=1, warm=0), epoch_launches=1, epoch_rounds=1, epoch=dict(batch=10, copies=1, arch="squeezenet1_1"),
             gpu=dict(batch=10, copies=1, arch="squeezenet1_1"))
 
 def main(argv=None):

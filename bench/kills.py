@@ -7,36 +7,33 @@ from pathlib import Path
 from bench.cluster import cluster
 
 def kill_one(client, rng):
-    "Kill a worker, as a computer that fails would; a new one is started by itself"
+    "Kill a worker, as a computer that fails would; Dask starts a new one"
     os.kill(rng.choice(sorted(client.run(os.getpid).values())), signal.SIGKILL)
 
 def start(models, clips, named, seed=0):
     import pandas as pd
     from audio_tutorial.classifier import AudioClassifier
     clf, files = AudioClassifier.load(f"{models}/torch"), sorted(Path(clips).iterdir())[:named]
-    client, rng, first = cluster(), random.Random(seed), {}
+    client, rng = cluster(), random.Random(seed)
 
-    def table(after=None):
-        "The table that is written while a worker is killed after some seconds, and the seconds it took"
-        killer = threading.Timer(after or 0, kill_one, (client, rng))
+    def write():
+        "Write the table: what it has, and the seconds it took"
         with tempfile.TemporaryDirectory() as folder:
             begin = time.perf_counter()
-            if after is not None: killer.start()
             clf.predict_to(f"{folder}/table", files, size=max(1, named//50), client=client, progress=False)
-            took = time.perf_counter() - begin
-            if after is not None: killer.join()
-            return pd.read_parquet(f"{folder}/table"), took
+            return pd.read_parquet(f"{folder}/table"), time.perf_counter() - begin
+
+    write() # the workers import what they need
+    wanted, undisturbed = write()
 
     def turn():
-        if not first:
-            table() # the workers import what they need
-            found, took = table()
-            first.update(table=found, seconds=took)
-        after = rng.uniform(0, first["seconds"])
-        found, took = table(after)
-        wanted = first["table"]
+        after = rng.uniform(0, undisturbed)
+        killer = threading.Timer(after, kill_one, (client, rng))
+        killer.start()
+        found, seconds = write()
+        killer.join()
         both = wanted.merge(found, on="path", suffixes=("", " then"))
-        return dict(after=after, seconds=took, undisturbed=first["seconds"], clips=len(wanted),
+        return dict(after=after, seconds=seconds, undisturbed=undisturbed, clips=len(wanted),
                     missing=len({*wanted.path} - {*found.path}), twice=int(found.path.duplicated().sum()),
                     other=int((both.label != both["label then"]).sum()))
     return turn

@@ -73,10 +73,10 @@ def cluster_table(found):
     return table(["way", "clips", "s", "from to"], rows)
 
 def kills_table(killed):
-    "Ten runs, say: when a worker was killed, and what the table had then"
-    return table(["killed after s of", "s in all", "clips", "missing", "twice", "other label"],
-                 [(f"{k['after']:.1f} of {k['undisturbed']:.1f}", f"{k['seconds']:.1f}", k["clips"], k["missing"], k["twice"],
-                   k["other"]) for k in killed])
+    "A row for each run: when a worker was killed, and what the table had in the end"
+    return table(["killed after s", "s in all", "clips", "missing", "twice", "other label"],
+                 [(f"{k['after']:.1f} of {k['undisturbed']:.1f}", f"{k['seconds']:.1f}", k["clips"], k["missing"],
+                   k["twice"], k["other"]) for k in killed])
 
 PARTS = "load", "transform", "forward", "backward", "rest"
 
@@ -112,8 +112,8 @@ def goals(result):
                  1.6, 2)
     if memory := result.get("memory"):
         at_most("memory ÷ torchaudio's, 256 clips of 4 s", median(memory["ours"])/median(memory["torchaudio"]), 0.25, 0.25)
-    if turns_of := result.get("epoch"):
-        epochs = {way: [t["total"] for t in turns] for way, turns in turns_of.items()}
+    if epoch := result.get("epoch"):
+        epochs = {way: [t["total"] for t in turns] for way, turns in epoch.items()}
         for way in "on the fly, from files", "on the fly, from memory":
             at_most(f"epoch {way} ÷ RGB pictures", ratio(epochs[way], epochs["pictures, RGB"])[0], 1.0, 0.9)
             at_most(f"epoch {way} ÷ grey pictures", ratio(epochs[way], epochs["pictures, grey"])[0], 1.05, 1.0)
@@ -138,8 +138,8 @@ def goals(result):
         for ours, theirs, must, aim in ((cluster.WORKERS, cluster.ONE, 0.6, 0.55), (cluster.WORKERS, cluster.TWO, 1.1, 1.0),
                                         (cluster.BY_WORKERS, cluster.POOL, 1.2, 1.1)):
             at_most(f"{ours} ÷ {theirs}", ratio(s[ours], s[theirs])[0], must, aim)
-    if result["machine"]["gpu"] and turns_of:
-        share = median(t["transform"]/t["total"] for t in result["epoch"]["on the fly, from memory"])
+    if result["machine"]["gpu"] and epoch:
+        share = median(t["transform"]/t["total"] for t in epoch["on the fly, from memory"])
         at_most("share of a training step spent on spectrograms", share, 0.05, 0.03)
     return rows
 
@@ -174,12 +174,14 @@ def report(result) -> str:
     if taken := result.get("cold"): made += ["**Cold starts**", cold_table(taken)]
     if named := result.get("naming"):
         made += [f"**Classifying {named['clips']:,} clips of 4 s**", naming_table(named["rates"])]
-    if shared := result.get("cluster"): made += ["**Two Dask workers on this computer**", cluster_table(shared),
-                                                  "**A worker killed at a random moment**", kills_table(shared["kills"])]
+    if shared := result.get("cluster"):
+        made += ["**Two Dask workers on this computer**", cluster_table(shared),
+                 "**A worker killed at a random moment**", kills_table(shared["kills"])]
     if found := result.get("training"): made += ["**Training beside other programs**", training_table(found)]
-    if turns_of := result.get("epoch"): made += [
-        f"**An epoch of {result['arch']}, batches of {result['batch']}; its parts in ms per clip**", epoch_table(turns_of),
-        f"Drawing the pictures took {result['drawing']:.1f} s for {result['notes']} notes, RGB and grey together."]
+    if epoch := result.get("epoch"):
+        made += [f"**An epoch of {result['arch']}, batches of {result['batch']}; its parts in ms per clip**",
+                 epoch_table(epoch),
+                 f"Drawing the pictures took {result['drawing']:.1f} s for {result['notes']} notes, RGB and grey together."]
     return "\n\n".join(made) + "\n"
 
 def minutes(seconds): return f"{int(seconds)//60} min {int(seconds) % 60:02d} s"
