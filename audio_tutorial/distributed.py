@@ -11,6 +11,7 @@ import json, pickle, uuid, warnings
 from collections import deque
 from functools import partial
 from hashlib import blake2b
+from weakref import WeakKeyDictionary
 
 from .arrays import need
 from .files import file_system, progress_bar, workers
@@ -72,14 +73,20 @@ def _call(part, do, name, packed):
         _kept[name] = pickle.loads(packed)
     return do(part, _kept[name])
 
+_last = WeakKeyDictionary() # here: what `_sent` returned for each client
+
 def _sent(client, thing):
     "The name of an object for the workers, and its bytes as a task"
     import cloudpickle
     packed = cloudpickle.dumps(thing)
-    with warnings.catch_warnings(): # of its size; there is one of it
-        warnings.simplefilter('ignore', UserWarning)
-        return (blake2b(packed).hexdigest(),
-                client.submit(bytes, packed, pure=False))
+    name = blake2b(packed).hexdigest()
+    last, task = _last.get(client, (None, None))
+    if name != last or task.status not in ('pending', 'finished'):
+        with warnings.catch_warnings(): # of its size; there is one of it
+            warnings.simplefilter('ignore', UserWarning)
+            task = client.submit(bytes, packed, pure=False)
+        _last[client] = name, task
+    return name, task
 
 # %% ../nbs/23_distributed.ipynb #033ebba8
 def client_map(

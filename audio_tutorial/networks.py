@@ -35,7 +35,7 @@ def plain_cnn(
                    nn.BatchNorm2d(n_out), nn.ReLU(), nn.AvgPool2d(2)]
     model = nn.Module()
     model.features = nn.Sequential(*layers[:-1])
-    return model.to(memory_format=torch.channels_last) # quicker on CPUs
+    return model
 
 own_networks = dict(plain_cnn=plain_cnn) # beside those of torchvision
 
@@ -96,7 +96,7 @@ def create_body(
     else: raise ValueError(f'{name} has no body that ends in a pooling '
                            'layer: try resnet18')
     if n_in == 1: _to_one_channel(body, first)
-    return body
+    return body.to(memory_format=torch.channels_last)
 
 # %% ../nbs/95_networks.ipynb #dac32bf4
 def _named(key):
@@ -195,4 +195,4 @@ def set_weights(
         need(got == want, f'{key} is {got[0]} of {got[1]}, '
                           f'not {want[0]} of {want[1]}')
     network.load_state_dict(weights, assign=True)
-    return network
+    return network.to(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 from .arrays import AudioError, as_number, need
 from .distributed import client_map, write_parts
-from .files import (get_audio_files, is_folder,
+from .files import (get_audio_files, is_folder, is_url,
                                   progress_bar)
 from .clips import (crop_or_pad, as_clip, is_clip,
                                   what_is_a_clip)
@@ -155,9 +155,13 @@ def rows(self:Predictor,
         except (AudioError, OSError) as e: return e
     clips = list(clips)
     nothing = np.full(len(self.vocab), np.nan, 'float32')
-    with ThreadPoolExecutor(4) as pool:
+    far = any(is_url(clip) for clip in clips)
+    with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(8) as pool:
+        def load_all(some): return list((pool.map if far else map)(load, some))
+        coming = ahead.submit(load_all, clips[:bs])
         for i in range(0, len(clips), bs):
-            loaded = list(pool.map(load, clips[i:i + bs]))
+            loaded = coming.result()
+            coming = ahead.submit(load_all, clips[i + bs:i + 2*bs])
             fine = [c for c in loaded if isinstance(c, np.ndarray)]
             found = iter(self.probabilities(fine) if fine else ())
             for clip, c in zip(clips[i:], loaded):

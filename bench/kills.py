@@ -14,24 +14,27 @@ def start(models, clips, named, seed=0):
     import pandas as pd
     from audio_tutorial.classifier import AudioClassifier
     clf, files = AudioClassifier.load(f"{models}/torch"), sorted(Path(clips).iterdir())[:named]
-    client, rng = cluster(), random.Random(seed)
+    rng = random.Random(seed)
 
-    def write():
+    def write(client):
         "Write the table: what it has, and the seconds it took"
         with tempfile.TemporaryDirectory() as folder:
             begin = time.perf_counter()
             clf.predict_to(f"{folder}/table", files, size=max(1, named//50), client=client, progress=False)
             return pd.read_parquet(f"{folder}/table"), time.perf_counter() - begin
 
-    write() # the workers import what they need
-    wanted, undisturbed = write()
+    with cluster() as client:
+        write(client) # the workers import what they need
+        wanted, undisturbed = write(client)
 
     def turn():
         after = rng.uniform(0, undisturbed)
-        killer = threading.Timer(after, kill_one, (client, rng))
-        killer.start()
-        found, seconds = write()
-        killer.join()
+        with cluster() as client:
+            write(client)
+            killer = threading.Timer(after, kill_one, (client, rng))
+            killer.start()
+            found, seconds = write(client)
+            killer.join()
         both = wanted.merge(found, on="path", suffixes=("", " then"))
         return dict(after=after, seconds=seconds, undisturbed=undisturbed, clips=len(wanted),
                     missing=len({*wanted.path} - {*found.path}), twice=int(found.path.duplicated().sum()),

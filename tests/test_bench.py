@@ -3,7 +3,7 @@ import copy, importlib, json
 from contextlib import contextmanager, nullcontext
 
 import build, pytest
-from bench import __main__ as bench, cluster, tables, turns
+from bench import __main__ as bench, tables, turns
 
 
 class Here:
@@ -15,9 +15,7 @@ class Here:
 
 
 @contextmanager
-def contestants_here(module, names, env=None, **options):
-    try: yield {name: Here(module, name, **options) for name in names}
-    finally: cluster.close()
+def contestants_here(module, names, env=None, **options): yield {name: Here(module, name, **options) for name in names}
 
 
 @pytest.fixture(scope="module")
