@@ -285,7 +285,7 @@ def workers(
     return ProcessPoolExecutor(n, fork, _end_with_parent)
 
 # %% ../nbs/93_files.ipynb #d9f75fbf
-thread_settings = {'GOMP_SPINCOUNT': '1000'} # of the OpenMP library, libgomp
+thread_settings = {'GOMP_SPINCOUNT': '7000'} # of the OpenMP library, libgomp
 
 # %% ../nbs/93_files.ipynb #aa828fc1
 def progress_bar(

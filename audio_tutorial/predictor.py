@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .arrays import AudioError, as_number, need
-from .distributed import client_map, write_parts
+from .distributed import (client_map, part_size,
+                                        write_parts)
 from .files import (get_audio_files, is_folder, is_url,
                                   progress_bar)
 from .clips import (crop_or_pad, as_clip, is_clip,
@@ -130,8 +131,8 @@ def _name(clip):
 # %% ../nbs/17_predict.ipynb #5a1e0402
 def _rows(clips, shared):
     "The rows of some clips, by a classifier that was sent to a worker"
-    clf, sample_rate = shared
-    return list(clf.rows(clips, sample_rate, len(clips)))
+    clf, sample_rate, bs = shared
+    return list(clf.rows(clips, sample_rate, bs))
 
 @patch
 def rows(self:Predictor,
@@ -145,10 +146,10 @@ def rows(self:Predictor,
     `probabilities` are float32 `(n_labels,)`. A clip that cannot be used has
     the exception as `error`, and NaN for its probabilities."""
     if client is not None:
-        clips = list(clips)
-        parts = [clips[i:i + bs] for i in range(0, len(clips), bs)]
-        for some in client_map(client, _rows, parts, (self, sample_rate)):
-            yield from some
+        clips, shared = list(clips), (self, sample_rate, bs)
+        size = part_size(client, len(clips), bs)
+        parts = [clips[i:i + size] for i in range(0, len(clips), size)]
+        for some in client_map(client, _rows, parts, shared): yield from some
         return
     def load(clip):
         try: return self.clip(clip, sample_rate)
@@ -157,7 +158,8 @@ def rows(self:Predictor,
     nothing = np.full(len(self.vocab), np.nan, 'float32')
     far = any(is_url(clip) for clip in clips)
     with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(8) as pool:
-        def load_all(some): return list((pool.map if far else map)(load, some))
+        def load_all(some):
+            return list((pool.map if far else map)(load, some))
         coming = ahead.submit(load_all, clips[:bs])
         for i in range(0, len(clips), bs):
             loaded = coming.result()
