@@ -16,10 +16,9 @@ import audio_tutorial.recordings # noqa: F401, brings predict_long
 from fastcore.basics import patch
 from threadpoolctl import ThreadpoolController
 from .files import whole_file
-from .fft import hann
 from .predictor import (ModelError, Predictor, model_file,
                                       onnx_file, read_config)
-from .stft import frames
+from .stft import stft
 
 # %% ../nbs/20_onnx.ipynb #c1b55005
 def _hash(file):
@@ -51,7 +50,6 @@ class OnnxClassifier(Predictor):
         except Exception as e: # its errors have no class in common
             raise ModelError(f'{file} is not an ONNX network: {e}') from e
         self._check(model_file(folder, config['weights']), file)
-        self._window = hann(self.settings.n_fft).astype('float32')
         self._bank = self.settings.filterbank()
         self._threads = ThreadpoolController()
 
@@ -75,9 +73,8 @@ def _check(self:OnnxClassifier, weights, file):
 def _spectrogram(self:OnnxClassifier, samples):
     "What `MelSpectrogram` makes of a clip, by numpy `(n_rows, n_frames)`"
     s = self.settings
-    windowed = frames(samples, s.n_fft, s.hop_length)*self._window
-    S = np.fft.rfft(windowed)
-    power = self._bank @ (S.real**2 + S.imag**2).T
+    S = stft(samples, s.n_fft, s.hop_length).astype('complex64')
+    power = self._bank @ (S.real**2 + S.imag**2)
     db = 10*np.log10(np.maximum(power, 1e-10))
     return s.scale(np.maximum(db - db.max(), -s.top_db)).astype('float32')
 
