@@ -28,10 +28,11 @@ def public_names(package=PACKAGE):
     spec, names = importlib.util.find_spec(package), {}
     for file in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")) if spec else []:
         for node in ast.parse(file.read_text(encoding="utf8")).body:
-            # a patch is a method of a class, a command is typed in the shell: as bare names they mean something else
+            # a patch is a method of a class, a command is typed in the shell, a case of `dispatch` belongs to another
+            # library's function: as bare names they mean something else
             made_by = {ast.unparse(d).split("(")[0] for d in getattr(node, "decorator_list", [])}
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") \
-                    and not made_by & {"patch", "app.command"}:
+                    and not made_by & {"patch", "app.command", "dispatch"}:
                 names.setdefault(node.name, f"{package}.{file.stem}")
     return names
 
