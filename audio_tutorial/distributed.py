@@ -107,7 +107,8 @@ def client_map(
 ): # Generator of what `do` returns, in the order of `parts`
     """Call a function on the workers of a cluster
 
-    What a worker had when it died is done by another one. Raises what `do`
+    What a worker had when it died is done by another one. The workers keep
+    `shared` until they get another one, or the client ends. Raises what `do`
     raises, `RuntimeError` for a part with which several workers died, and as
     `check_workers`."""
     from distributed import KilledWorker

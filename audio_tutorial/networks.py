@@ -195,4 +195,5 @@ def set_weights(
         need(got == want, f'{key} is {got[0]} of {got[1]}, '
                           f'not {want[0]} of {want[1]}')
     network.load_state_dict(weights, assign=True)
+    # `assign` took the tensors as they lie, in the order of the file
     return network.to(memory_format=torch.channels_last)

@@ -95,7 +95,7 @@ def measure_cluster(size, files, folder):
     clips = cluster.prepare(files, folder, size["reported"])
     with contestants("cluster", list(cluster.CONTESTANTS), env=cluster.ENV, models=str(folder), clips=clips,
                      named=size["shared"]) as made:
-        seconds = rounds(made, size["cluster_rounds"])
+        seconds = rounds(made, size["cluster_rounds"], warm=0)
     with contestants("kills", [kills.KILLED], env={kills.KILLED: cluster.ENV[cluster.WORKERS]},
                      models=str(folder), clips=clips, named=size["killed"]) as made:
         killed = [made[kills.KILLED].turn() for _ in range(size["kills"])]

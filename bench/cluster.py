@@ -1,9 +1,8 @@
 """Two Dask workers beside this computer's own ways: seconds to classify clips, and to report on them
 
-A resnet18 by torch. The workers are started before each turn, and do the work once before it counts, as the others do
-in their first round. Nobody else's workers are there."""
+A resnet18 by torch. The workers are started for each turn, so that nobody else's are there."""
 import os, time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from bench.turns import KEEP_MEMORY, TRAINING
@@ -23,16 +22,13 @@ def cluster():
             Client(own) as client: yield client
 
 def timed(do, files, by_workers):
-    "A turn: seconds of `do` for all files"
-    def seconds(**client):
-        begin = time.perf_counter()
-        do(files, progress=False, **client)
-        return time.perf_counter() - begin
+    "A turn: seconds of `do` for all files, done once before, so that everybody has loaded what it takes"
     def turn():
-        if not by_workers: return seconds()
-        with cluster() as client:
+        with cluster() if by_workers else nullcontext() as client:
             do(files, progress=False, client=client)
-            return seconds(client=client)
+            begin = time.perf_counter()
+            do(files, progress=False, client=client)
+            return time.perf_counter() - begin
     return turn
 
 def classify(by_workers=False, threads=None):

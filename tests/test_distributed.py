@@ -12,7 +12,7 @@ from audio_tutorial.arrays import AudioError
 from audio_tutorial.classifier import AudioClassifier
 from audio_tutorial.cli import app
 from audio_tutorial.clips import load_clip
-from audio_tutorial.distributed import ClientPool, check_workers, client_map, connect, write_parts
+from audio_tutorial.distributed import ClientPool, check_workers, client_map, connect, part_size, write_parts
 from audio_tutorial.files import get_audio_files, path_below, sound_seconds
 from audio_tutorial.images import draw_images
 from audio_tutorial.report import clip_report
@@ -98,6 +98,26 @@ def test_what_is_shared_is_loaded_once_on_each_worker(client, tmp_path):
     worked = {pid for _, pid in client_map(client, slow, list(range(60)), Loaded(str(tmp_path/"log")))}
     pids = (tmp_path/"log").read_text().split()
     assert len(worked) == 2 and sorted(pids) == sorted(map(str, worked))
+
+
+def with_shared(part, shared): return part, shared
+
+
+def test_what_was_shared_last_is_not_sent_again(client, monkeypatch):
+    sent, submit = [], client.submit
+    def counted(do, *args, **kwargs):
+        if do is bytes: sent.append(args)
+        return submit(do, *args, **kwargs)
+    monkeypatch.setattr(client, "submit", counted)
+    for shared, times in (["a"], 1), (["a"], 1), (["b"], 2), (["a"], 3):
+        assert [*client_map(client, with_shared, [1, 2], shared)] == [(1, shared), (2, shared)]
+        assert len(sent) == times
+    client.restart() # what the workers held is gone
+    assert [*client_map(client, with_shared, [1], ["a"])] == [(1, ["a"])] and len(sent) == 4
+
+
+@pytest.mark.parametrize("n, size", [(0, 32), (400, 32), (2000, 62), (100_000, 512)])
+def test_parts_are_neither_tiny_nor_huge(client, n, size): assert part_size(client, n, 32) == size
 
 
 def test_killed_workers_lose_nothing(client, clf, sounds, tmp_path):

@@ -163,3 +163,13 @@ def test_files_that_hold_no_weights(tmp_path):
     for error in ValueError, Other:
         with pytest.raises(error, match='text.safetensors is not a safetensors file'):
             load_weights(tmp_path/'text.safetensors', error)
+
+
+@pytest.mark.parametrize("arch", ["plain_cnn", "resnet18", "efficientnet_b0"])
+def test_weights_lie_channels_last_also_from_a_file(arch, tmp_path):
+    def last(network): return all(w.is_contiguous(memory_format=torch.channels_last) for w in network.parameters() if w.dim() == 4)
+    one = create_network(arch, 10)
+    assert last(one)
+    assert last(set_weights(one, load_weights(save_weights(tmp_path/"x.safetensors", one.state_dict()))[0]))
+    AudioClassifier(MelSettings(), ["a", "b"], 1, arch).save(tmp_path/"saved")
+    assert last(AudioClassifier.load(tmp_path/"saved").network)
