@@ -53,7 +53,7 @@ newest-%: $(SETUP)
 	_build/newest-$*/bin/python book/build.py --profile quick --out _build/newest-$*-book --jobs $(JOBS)
 
 oldest: $(SETUP)
-	$(call FRESH,_build/oldest,3.11,--extra test --extra onnx --resolution lowest-direct)
+	$(call FRESH,_build/oldest,3.11,--extra test --extra onnx --extra distributed --resolution lowest-direct)
 
 setup: $(SETUP)
 

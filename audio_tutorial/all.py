@@ -24,6 +24,7 @@ from audio_tutorial.errors import *
 from audio_tutorial.calibration import *
 from audio_tutorial.scoreboard import *
 from audio_tutorial.augment import *
+from audio_tutorial.techniques import *
 from audio_tutorial.together import *
 from audio_tutorial.pretrain import *
 from audio_tutorial.predictor import *

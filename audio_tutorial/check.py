@@ -12,7 +12,7 @@ __all__ = ['clip_seconds', 'peak_level', 'small_file', 'nearest_bin', 'own_dft',
            'noise_power', 'reversed_clips', 'better_augmentation', 'collapsed_loss', 'one_way_loss', 'pitch_blind',
            'window_count', 'merge_labels', 'smooth_track', 'weights_size', 'same_answers', 'best_duration',
            'cluster_hours', 'missing_clips', 'part_sizes', 'earliest_place', 'shard_members', 'mixed_shards',
-           'mean_of_parts', 'smallest_batch']
+           'mean_of_parts', 'smallest_batch', 'vibrato_place', 'dive']
 
 # %% ../nbs/99_check.ipynb #31d26ed9
 import heapq, io, re, tempfile
@@ -897,3 +897,31 @@ def smallest_batch(
             return False, (f'{n:,} weights, {rate:,} clips/s and {wire} GB/s '
                            f'are not {got} clips.')
     return True, 'Larger batches mean fewer steps, and fewer gradients.'
+
+# %% ../nbs/99_check.ipynb #ab990261
+@_check
+def vibrato_place(
+    answer: float, # Swing in ms for 30 cents, six times a second
+): # Verdict
+    "Chapter 26, exercise 1"
+    swing = 1000*(2**(30/1200) - 1)/(2*np.pi*6)
+    return abs(answer - swing) < 0.02, 'Divide by the radians in a second.'
+
+@_check
+def dive(
+    answer, # Class of clips whose pitch drops evenly
+): # Verdict
+    "Chapter 26, exercise 2"
+    import torch
+    rate = 8000
+    time = torch.arange(2*rate)/rate
+    sine = torch.sin(2*torch.pi*200*time + 0.1)
+    for d in 0.1, 0.3:
+        module = answer(d=d, p=1, sample_rate=rate)
+        if not torch.equal(module.eval()(sine), sine):
+            return False, 'Outside training, a clip must not change.'
+        got = module.train()(sine)
+        wanted = torch.sin(2*torch.pi*200*(time - d*time**2/2) + 0.1)
+        if got.shape != sine.shape or (got - wanted).abs().max() > 0.05:
+            return False, f'With d={d} it does not sound as it should.'
+    return True, 'The place of reading lags by half of d times t squared.'

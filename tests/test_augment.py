@@ -5,11 +5,9 @@ import math
 import pickle
 from fractions import Fraction
 from functools import partial
-from importlib.resources import files
 
 import librosa
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from fastai.vision.all import (Callback, CategoryBlock, CrossEntropyLossFlat, DataBlock, FocalLossFlat,
@@ -18,7 +16,7 @@ from fastai.vision.all import (Callback, CategoryBlock, CrossEntropyLossFlat, Da
 from torch import nn
 from torch.nn import functional as F
 
-from audio_tutorial import augment
+from audio_tutorial import augment, techniques
 from audio_tutorial.augment import (Augmentation, Background, BandPass, CutOut, Equaliser, FrequencyMask, Gain, MixClips,
                                     MixUp, Noise, PitchShift, Polarity, RandomCrop, Room, Shift, Speed, TimeMask,
                                     TimeStretch, _phase_vocoder, _speed, default_augmentations)
@@ -30,11 +28,14 @@ from audio_tutorial.mel import MelSettings
 from audio_tutorial.folders import ParentSplitter
 from audio_tutorial.notes import family, make_notes
 from audio_tutorial.pretrain import SeveralLabels
+from audio_tutorial.techniques import Fall, Staccato, Technique
 
 SETTINGS, RATE = MelSettings(hop_length=512), 16000
-ALL = [c for c in map(augment.__dict__.get, augment.__all__)
-       if isinstance(c, type) and issubclass(c, Augmentation) and c is not Augmentation]
-NEEDED = {RandomCrop: dict(n_samples=6000), # arguments without a default
+BASES = {Augmentation, Technique}
+ALL = [c for room in (augment, techniques) for c in map(room.__dict__.get, room.__all__)
+       if isinstance(c, type) and issubclass(c, Augmentation) and c not in BASES]
+NEEDED = {RandomCrop: dict(n_samples=6000), # arguments without a default, and what acts within half a second
+          Fall: dict(start=(0.05, 0.2)), Staccato: dict(hold=(0.1, 0.3)),
           Background: dict(clips=[torch.sin(torch.arange(3000)*0.3), torch.rand(500, generator=torch.Generator())])}
 each = pytest.mark.parametrize('cls', ALL, ids=lambda c: c.__name__)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device on this machine')
@@ -63,9 +64,9 @@ def unchanged(cls, x): return x[:, 1000:7000] if cls is RandomCrop else x # the 
 
 def test_every_augmentation_is_tested_here():
     "A new one cannot escape: it is exported, so it is in `ALL`, and the module has no others"
-    own = {c for c in vars(augment).values() if inspect.isclass(c) and issubclass(c, Augmentation)
-           and not c.__name__.startswith('_')}
-    assert set(ALL) == own - {Augmentation} and len(ALL) >= 16
+    own = {c for room in (augment, techniques) for c in vars(room).values()
+           if inspect.isclass(c) and issubclass(c, Augmentation) and not c.__name__.startswith('_')}
+    assert set(ALL) == own - BASES and len(ALL) >= 22
 
 
 @each
@@ -672,15 +673,3 @@ def test_mixing_is_at_equal_loudness_and_the_first_stays_louder():
     aug = MixClips(p=0.5, seed=0)
     aug(x)
     assert (aug.drawn['share'][~aug.drawn['on']] == 1).all()
-
-
-# ------------------------------------------------------------------------------------------- what the chapter says of it
-
-def test_the_table_of_real_notes_is_whole():
-    "Three or more trainings with and without, on the same seeds and notes"
-    table = pd.read_csv(files('audio_tutorial')/'results'/'augment.csv')
-    assert set(table.arm) == {'nothing', 'the default chain'}
-    seeds = table.groupby('arm').seed.apply(sorted)
-    assert seeds.iloc[0] == seeds.iloc[1] and len(set(seeds.iloc[0])) == len(seeds.iloc[0]) >= 3
-    right = table.accuracy*table.notes
-    assert table.notes.nunique() == 1 and (right - right.round()).abs().max() < 1e-3, 'whole notes'

@@ -16,6 +16,7 @@ from audio_tutorial.augment import Augmentation, Noise, Polarity
 from audio_tutorial.clips import example_clip, load_clip
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.notes import families, instruments
+from audio_tutorial.techniques import Technique, read_later
 
 
 def small():
@@ -86,6 +87,17 @@ def level_and_spread(x):
 
 class Reverse(Augmentation):
     def transform(self, x, drawn): return x.flip(1)
+
+
+class Dive(Technique):
+    "The place of reading lags by half of d t² seconds"
+    def __init__(self, d, p=0.2, sample_rate=16000, seed=None): super().__init__(p, sample_rate, seed, d=d)
+    def play(self, x, time, drawn): return read_later(x, -self.sample_rate*drawn['d']*time**2/2)
+
+
+class Speeding(Dive):
+    "Without the half, which is the integral's"
+    def play(self, x, time, drawn): return read_later(x, -self.sample_rate*drawn['d']*time**2)
 
 
 def find_second_view(a, b, temperature):
@@ -172,6 +184,8 @@ ANSWERS = [ # check, a right answer, a wrong one
     ('mean_of_parts', lambda means, counts: np.dot(means, counts)/sum(counts), lambda means, counts: np.mean(means)),
     ('smallest_batch', lambda n, rate, wire: int(np.ceil(8*n*rate/(wire*1e9))),
      lambda n, rate, wire: int(8*n*rate/(wire*1e9))),
+    ('vibrato_place', 1000*(2**(30/1200) - 1)/(12*np.pi), 1000*(2**(30/1200) - 1)/6),
+    ('dive', Dive, Speeding),
     ('smallest_settings', MelSettings(n_fft=2048, hop_length=2048, n_mels=20, f_min=100, f_max=500), MelSettings()),
 ]
 

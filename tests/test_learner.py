@@ -1,10 +1,8 @@
 "Training on sound: the network, the loaders, and a learner that can be used afterwards"
 import pickle
 import random
-from importlib.resources import files
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile as sf
 import torch
@@ -22,7 +20,7 @@ from audio_tutorial.learner import AudioBlock, audio_learner, in_memory, in_orde
 from audio_tutorial.transforms import BatchTransform, LoadClip, TensorSpectrogram
 from audio_tutorial.mel import MelSettings
 from audio_tutorial.folders import ParentSplitter
-from audio_tutorial.notes import families, family, make_notes
+from audio_tutorial.notes import family, make_notes
 
 SETTINGS = MelSettings()
 
@@ -313,17 +311,6 @@ def test_it_learns_and_predicts(tmp_path, notes):
     assert label == learn.dls.vocab[int(number)] and float(p.sum()) == pytest.approx(1, abs=1e-4)
     assert torch.allclose(many, p.expand(3, -1), atol=1e-5)
     assert len(learn.opt.param_groups) == 2, 'body and head'
-
-
-# What the chapter says of real notes
-
-def test_the_table_of_real_notes_is_whole():
-    "Three or more trainings, each on the same notes of NSynth's test set: counts that can be"
-    table = pd.read_csv(files('audio_tutorial')/'results'/'real_notes.csv')
-    assert table.seed.nunique() >= 3 and set(table.family) <= set(families)
-    assert (table.right <= table.notes).all() and (table.right >= 0).all()
-    assert (table.groupby('seed').notes.sum() == table.notes.sum()/table.seed.nunique()).all()
-    assert (table.groupby(['seed', 'family']).size() == 1).all()
 
 
 def test_new_files_bring_their_labels(notes):

@@ -7,16 +7,15 @@ sys.path.insert(0, str(ROOT/"book"))
 import chapters, profiles
 
 RUNS = { # chapter: profile, parameter with the file to keep, its name in audio_tutorial/results/
-    "11_on_the_fly": ("real", "save_real", "real_notes.csv"),
-    "15_augment": ("real", "save_real", "augment.csv"),
     "16_pretrain": ("large", "save_results", "pretrain.csv"),
+    "26_elsewhere": ("real", "save_real", "real_notes.csv"),
     "89_scoreboard": ("large", "save_results", "scoreboard.csv"),
 }
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="real notes, named as NSynth's are, for a chapter that classifies them")
-    parser.add_argument("--chapter", choices=RUNS, default="11_on_the_fly")
+    parser.add_argument("--chapter", choices=RUNS, default="26_elsewhere")
     parser.add_argument("--weights", type=Path, help="for chapter 16: torchvision's file of squeezenet1_1")
     args = parser.parse_args()
     profile, parameter, name = RUNS[args.chapter]
