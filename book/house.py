@@ -9,7 +9,8 @@ FLOORS = {
     "Shell": ["cli"],
     "Use": ["train", "report_page", "datasets", "onnx_classifier", "classifier", "recordings", "predictor"],
     "Evidence": ["scoreboard", "errors", "calibration", "evaluate"],
-    "Learning": ["together", "pretrain", "techniques", "augment", "shards", "learner", "transforms", "networks", "images", "batches"],
+    "Learning": ["together", "pretrain", "techniques", "augment", "shards", "learner", "transforms", "networks", "images",
+                 "batches"],
     "Data": ["notes", "nsynth", "report", "folders"],
     "Sound": ["mel", "stft", "fft", "clips"],
     "Ground": ["distributed", "files", "decoders", "players", "arrays"]}
